@@ -1,0 +1,216 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/goferhq/queue/backend"
+)
+
+// Queues implements backend.Inspector.
+func (c *Backend) Queues(ctx context.Context) ([]string, error) {
+	if err := c.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer c.broker.unlock()
+	return slices.Sorted(maps.Keys(c.broker.lines)), nil
+}
+
+// Stats implements backend.Inspector.
+func (c *Backend) Stats(ctx context.Context, queue string) (backend.Stats, error) {
+	s := backend.Stats{Queue: queue}
+	err := c.with(ctx, queue, func(l *line) {
+		s.Ready, s.Scheduled = int64(l.ready), int64(l.scheduled)
+		s.Reserved, s.Dead = int64(l.reserved), int64(l.dead.len)
+		s.Paused = l.paused
+	})
+	return s, err
+}
+
+// with calls f, under the lock, for the line of queue when there is one.
+func (c *Backend) with(ctx context.Context, queue string, f func(*line)) error {
+	if err := backend.CheckQueueName(queue); err != nil {
+		return err
+	}
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.broker.unlock()
+	if l := c.broker.lines[queue]; l != nil {
+		f(l)
+	}
+	return nil
+}
+
+// Peek implements backend.Lister, for every state.
+func (c *Backend) Peek(ctx context.Context, queue string, state backend.State, offset, limit int) ([]*backend.Entry, error) {
+	if offset < 0 || limit < 0 {
+		return nil, fmt.Errorf("%w: Peek with offset %d and limit %d", backend.ErrInvalid, offset, limit)
+	}
+	var entries []*backend.Entry
+	err := c.with(ctx, queue, func(l *line) {
+		show := func(j *job) {
+			if offset > 0 {
+				offset--
+			} else if len(entries) < limit {
+				entries = append(entries, c.broker.entry(j))
+			}
+		}
+		switch state {
+		case backend.Ready:
+			for _, level := range l.levels {
+				level.jobs.each(show)
+			}
+		case backend.Dead:
+			l.dead.each(show)
+		default:
+			for _, j := range c.broker.timedOf(l, state) {
+				show(j)
+			}
+		}
+	})
+	return entries, err
+}
+
+// timedOf returns the scheduled or the reserved jobs of a line by due time.
+func (b *Broker) timedOf(l *line, state backend.State) []*job {
+	var jobs []*job
+	b.timed.each(func(j *job) {
+		if j.line == l && j.state == state {
+			jobs = append(jobs, j)
+		}
+	})
+	slices.SortFunc(jobs, func(x, y *job) int {
+		return cmp.Or(cmp.Compare(x.due, y.due), cmp.Compare(x.sequence, y.sequence))
+	})
+	return jobs
+}
+
+func (b *Broker) entry(j *job) *backend.Entry {
+	e := &backend.Entry{
+		Message:   j.message,
+		Key:       j.key,
+		State:     j.state,
+		Failure:   j.failure,
+		Raw:       j.raw,
+		Malformed: j.malformed,
+	}
+	if j.malformed != nil {
+		e.Message = backend.Message{Queue: j.line.name}
+	}
+	if j.state == backend.Scheduled {
+		e.DueAt = b.timeOf(j.due)
+	}
+	return e
+}
+
+// Requeue implements backend.DeadSet.
+func (c *Backend) Requeue(ctx context.Context, queue string, keys ...string) (int, error) {
+	return c.unbury(ctx, queue, keys, func(j *job) {
+		b := c.broker
+		if j.raw != nil {
+			b.putRaw(queue, j.raw)
+			return
+		}
+		j.message.Attempt, j.deliveries, j.failure, j.key = 0, 0, nil, ""
+		b.enter(j)
+	})
+}
+
+// Delete implements backend.DeadSet.
+func (c *Backend) Delete(ctx context.Context, queue string, keys ...string) (int, error) {
+	return c.unbury(ctx, queue, keys, func(*job) {})
+}
+
+func (c *Backend) unbury(ctx context.Context, queue string, keys []string, f func(*job)) (int, error) {
+	n := 0
+	err := c.with(ctx, queue, func(l *line) {
+		wanted := make(map[string]bool, len(keys))
+		for _, key := range keys {
+			wanted[key] = true
+		}
+		l.dead.each(func(j *job) {
+			if wanted[j.key] {
+				n++
+				l.dead.remove(j)
+				f(j)
+			}
+		})
+	})
+	return n, err
+}
+
+// Remove implements backend.Remover.
+func (c *Backend) Remove(ctx context.Context, queue string, filter backend.Filter) (int, error) {
+	if filter == (backend.Filter{}) {
+		return 0, fmt.Errorf("%w: Remove with an empty filter; Purge empties a queue", backend.ErrInvalid)
+	}
+	if filter.ID == "" {
+		return c.remove(ctx, queue, func(j *job) bool { return j.message.Kind == filter.Kind })
+	}
+	n := 0
+	err := c.with(ctx, queue, func(l *line) {
+		j := c.broker.ids[filter.ID]
+		if j == nil || j.line != l || j.state == backend.Reserved || filter.Kind != "" && filter.Kind != j.message.Kind {
+			return
+		}
+		c.broker.forget(j)
+		n = 1
+	})
+	return n, err
+}
+
+// Purge implements backend.Purger.
+func (c *Backend) Purge(ctx context.Context, queue string) (int, error) {
+	return c.remove(ctx, queue, func(*job) bool { return true })
+}
+
+// remove deletes the ready and scheduled jobs of a queue that match.
+func (c *Backend) remove(ctx context.Context, queue string, match func(*job) bool) (int, error) {
+	n := 0
+	err := c.with(ctx, queue, func(l *line) {
+		var gone []*job
+		for _, level := range l.levels {
+			level.jobs.each(func(j *job) {
+				if match(j) {
+					gone = append(gone, j)
+				}
+			})
+		}
+		for _, j := range c.broker.timedOf(l, backend.Scheduled) {
+			if match(j) {
+				gone = append(gone, j)
+			}
+		}
+		for _, j := range gone {
+			c.broker.forget(j)
+		}
+		n = len(gone)
+	})
+	return n, err
+}
+
+// Pause implements backend.Pauser.
+func (c *Backend) Pause(ctx context.Context, queue string) error {
+	return c.setPaused(ctx, queue, true)
+}
+
+// Resume implements backend.Pauser.
+func (c *Backend) Resume(ctx context.Context, queue string) error {
+	return c.setPaused(ctx, queue, false)
+}
+
+func (c *Backend) setPaused(ctx context.Context, queue string, paused bool) error {
+	if err := backend.CheckQueueName(queue); err != nil {
+		return err
+	}
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.broker.unlock()
+	c.broker.line(queue).paused = paused
+	return nil
+}

@@ -1,0 +1,29 @@
+package backend
+
+import "fmt"
+
+// MaxQueueName is the longest name of a queue, in bytes. It is what a
+// beanstalkd tube can have, the shortest of the brokers that take any name; a
+// driver of a broker with a tighter rule refuses more.
+const MaxQueueName = 200
+
+// CheckQueueName returns an error that wraps [ErrInvalid] unless name can
+// name a queue on any broker: 1 to [MaxQueueName] ASCII letters, digits and
+// the characters - _ . : / + where the first is not a hyphen.
+func CheckQueueName(name string) error {
+	if name == "" {
+		return fmt.Errorf("%w: the queue has no name", ErrInvalid)
+	}
+	if len(name) > MaxQueueName {
+		return fmt.Errorf("%w: queue name %.20q… is %d bytes long, at most %d are allowed", ErrInvalid, name, len(name), MaxQueueName)
+	}
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '_', c == '.', c == ':', c == '/', c == '+', c == '-' && i > 0:
+		default:
+			return fmt.Errorf("%w: queue name %q may not have %q at byte %d; use letters, digits and - _ . : / +, not beginning with -", ErrInvalid, name, c, i)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+module github.com/goferhq/queue
+
+go 1.26
