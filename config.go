@@ -1,0 +1,218 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/store"
+)
+
+// OpenOption is an option of Open and New: one of the functions that return
+// it, or a [Hooks].
+type OpenOption interface{ applyOpen(*config) }
+
+type openOption func(*config)
+
+func (f openOption) applyOpen(c *config) { f(c) }
+
+// Defaults of the options of Open.
+const (
+	DefaultWorkers  = 10
+	DefaultLease    = 30 * time.Second
+	DefaultShutdown = 25 * time.Second // less than the 30 s that Kubernetes grants
+)
+
+// config is what OpenOptions set.
+type config struct {
+	workers    int
+	prefetch   int // -1: as many as workers
+	queues     []string
+	mux        *Mux
+	middleware []Middleware
+	replaced   bool // middleware is the whole chain
+	hooks      hookList
+	logger     *slog.Logger
+	logArgs    bool
+	lease      time.Duration // 0: the default, within the broker's limits
+	shutdown   time.Duration
+	storeURL   string
+	store      store.Store
+	err        error // of the first option that was invalid
+}
+
+func newConfig(options []OpenOption) *config {
+	c := &config{
+		workers:  DefaultWorkers,
+		prefetch: -1,
+		mux:      DefaultMux,
+		logger:   slog.Default(),
+		shutdown: DefaultShutdown,
+	}
+	for _, option := range options {
+		option.applyOpen(c)
+	}
+	if c.prefetch < 0 {
+		c.prefetch = c.workers
+	}
+	return c
+}
+
+func (c *config) fail(format string, args ...any) {
+	if c.err == nil {
+		c.err = fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+	}
+}
+
+// fit checks the lease against what the broker can do.
+func (c *config) fit(l backend.Limits) {
+	if c.lease == 0 {
+		c.lease = max(DefaultLease, l.MinLease)
+		if l.MaxLease > 0 {
+			c.lease = min(c.lease, l.MaxLease)
+		}
+	}
+	if c.lease < l.MinLease || l.MaxLease > 0 && c.lease > l.MaxLease {
+		if c.err == nil {
+			c.err = fmt.Errorf("%w: lease of %v; the broker takes %v to %v", ErrUnsupported, c.lease, l.MinLease, l.MaxLease)
+		}
+	}
+}
+
+// Workers is how many jobs run at a time, each on a goroutine of its own.
+// The default is [DefaultWorkers].
+func Workers(n int) OpenOption {
+	return openOption(func(c *config) {
+		if n < 1 {
+			c.fail("Workers(%d) is less than 1", n)
+		}
+		c.workers = n
+	})
+}
+
+// Prefetch is how many jobs are reserved ahead of the workers, so that none
+// waits for the broker. They are extended and given back like those that run.
+// The default is as many as there are workers; 0 reserves a job only for a
+// worker that is free, which suits few long jobs.
+func Prefetch(n int) OpenOption {
+	return openOption(func(c *config) {
+		if n < 0 {
+			c.fail("Prefetch(%d) is negative", n)
+		}
+		c.prefetch = n
+	})
+}
+
+// Queues is what Run takes jobs from, in the order of their priority: a job
+// of a later queue waits until the earlier ones are empty. The default is
+// [DefaultQueue] and those that On names as the default of a registered kind,
+// in alphabetical order.
+func Queues(names ...string) OpenOption {
+	return openOption(func(c *config) {
+		if len(names) == 0 {
+			c.fail("Queues names no queue")
+		}
+		for _, name := range names {
+			if err := backend.CheckQueueName(name); err != nil && c.err == nil {
+				c.err = err
+			}
+		}
+		c.queues = names
+	})
+}
+
+// Handlers is the mux whose kinds the queue knows, in place of [DefaultMux].
+func Handlers(mux *Mux) OpenOption {
+	return openOption(func(c *config) {
+		if mux == nil {
+			c.fail("Handlers(nil)")
+			mux = DefaultMux
+		}
+		c.mux = mux
+	})
+}
+
+// Use adds middleware to the chain, inside of the default one and around the
+// handler, the first outermost: it sees the handler's own error and may give
+// it a verdict.
+func Use(middleware ...Middleware) OpenOption {
+	return openOption(func(c *config) { c.middleware = append(c.middleware, middleware...) })
+}
+
+// UseOnly replaces the whole chain, the default one included: the first is
+// the outermost. Without Retries and MaxAttemptsOf the worker decides by
+// their defaults; without Logging, Tracking or [Hooks.Middleware] there is
+// none of that.
+func UseOnly(middleware ...Middleware) OpenOption {
+	return openOption(func(c *config) { c.middleware, c.replaced = middleware, true })
+}
+
+// Logger is where the queue and the default Logging write. The default is
+// [slog.Default] at the time of Open.
+func Logger(logger *slog.Logger) OpenOption {
+	return openOption(func(c *config) {
+		if logger == nil {
+			logger = slog.New(slog.DiscardHandler)
+		}
+		c.logger = logger
+	})
+}
+
+// LogArgs makes the default Logging show the arguments of jobs.
+func LogArgs() OpenOption { return openOption(func(c *config) { c.logArgs = true }) }
+
+// Lease is how long a job stays reserved for this process without being
+// extended, which happens every third of it for as long as the handler runs:
+// the time after which the jobs of a process that died run elsewhere. The
+// default is [DefaultLease], or what comes next to it among what the broker
+// can do.
+func Lease(d time.Duration) OpenOption {
+	return openOption(func(c *config) {
+		if d <= 0 {
+			c.fail("Lease(%v) is not positive", d)
+		}
+		c.lease = d
+	})
+}
+
+// Shutdown is the grace that running handlers have when Run ends, before
+// their contexts end. The default is [DefaultShutdown]; Run returns within a
+// second of it.
+func Shutdown(grace time.Duration) OpenOption {
+	return openOption(func(c *config) {
+		if grace < 0 {
+			c.fail("Shutdown(%v) is negative", grace)
+		}
+		c.shutdown = grace
+	})
+}
+
+// Store pairs the queue with the store of another broker, for Track and
+// Unique, when its own has none: the URL is one that Open takes. It works with
+// Open only; see WithStore for New.
+func Store(url string) OpenOption { return openOption(func(c *config) { c.storeURL = url }) }
+
+// WithStore pairs the queue with a store, for Track and Unique. Closing the
+// queue leaves it open.
+func WithStore(s store.Store) OpenOption { return openOption(func(c *config) { c.store = s }) }
+
+// openStore opens the store that the options name, and returns the backend
+// behind it.
+func (c *config) openStore(ctx context.Context) (backend.Backend, error) {
+	if c.storeURL == "" {
+		return nil, nil
+	}
+	b, err := backend.Open(ctx, c.storeURL)
+	if err != nil {
+		return nil, fmt.Errorf("queue: store: %w", err)
+	}
+	provider, ok := backend.As[backend.StoreProvider](b)
+	if !ok {
+		b.Close()
+		return nil, fmt.Errorf("%w: Store: this broker holds no store; use one such as redis://", ErrUnsupported)
+	}
+	c.store = provider.Store()
+	return b, nil
+}

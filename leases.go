@@ -1,0 +1,200 @@
+package queue
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/goferhq/queue/backend"
+)
+
+// leases keeps what is reserved for a worker reserved: every third of the
+// lease one call extends all of it, whether it waits for a slot, runs or is
+// being settled. It has a timer only while there is something to extend.
+type leases struct {
+	worker   *worker
+	extender backend.Extender // nil where the broker has no leases
+	lease    time.Duration
+
+	mu      sync.Mutex // guards all below and the fields that attempt says
+	first   *attempt
+	timer   *time.Timer
+	ticking bool // the timer is set, or tick runs
+	closed  bool
+}
+
+func newLeases(w *worker) *leases {
+	l := &leases{worker: w, lease: w.queue.config.lease}
+	l.extender, _ = backend.As[backend.Extender](w.queue.backend)
+	return l
+}
+
+func (l *leases) add(attempts []attempt) {
+	until := time.Now().Add(l.lease)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range attempts {
+		a := &attempts[i]
+		a.until = until
+		a.next = l.first
+		if l.first != nil {
+			l.first.prev = a
+		}
+		l.first = a
+	}
+	if !l.ticking {
+		l.ticking = true
+		l.schedule(l.lease / 3)
+	}
+}
+
+func (l *leases) schedule(d time.Duration) {
+	if l.timer == nil {
+		l.timer = time.AfterFunc(d, l.tick)
+	} else {
+		l.timer.Reset(d)
+	}
+}
+
+// begin notes that the context of a can now be cancelled, and reports whether
+// its lease is still held.
+func (l *leases) begin(a *attempt) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.begun = !a.lost
+	return a.begun
+}
+
+// lose ends the context of a, whose lease is no longer held. The caller holds
+// mu.
+func (l *leases) lose(a *attempt) {
+	a.lost = true
+	if a.begun {
+		a.cancel(ErrLeaseLost)
+	}
+}
+
+func (l *leases) remove(attempts ...*attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range attempts {
+		switch {
+		case a.prev != nil:
+			a.prev.next = a.next
+		case l.first == a:
+			l.first = a.next
+		default:
+			continue // removed before
+		}
+		if a.next != nil {
+			a.next.prev = a.prev
+		}
+		a.prev, a.next = nil, nil
+	}
+}
+
+// over reports whether the lease of a has ended by the clock of this process.
+func (l *leases) over(a *attempt) bool {
+	if l.extender == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return a.lost || time.Now().After(a.until)
+}
+
+// each calls f for what is held. f may not call methods of l but lose.
+func (l *leases) each(f func(*attempt)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for a := l.first; a != nil; a = a.next {
+		f(a)
+	}
+}
+
+func (l *leases) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+}
+
+func (l *leases) tick() {
+	now := time.Now()
+	var held []*attempt
+	var deliveries []*backend.Delivery
+	l.each(func(a *attempt) {
+		l.reportStuck(a, now)
+		if !a.lost && a.until.Sub(now) < l.lease*5/6 {
+			held, deliveries = append(held, a), append(deliveries, a.delivery)
+		}
+	})
+	next := l.lease / 3
+	if l.extender != nil && len(held) > 0 && !l.extend(now, held, deliveries) {
+		next = l.lease / 12 // there is time for another try, and one more
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ticking = l.first != nil && !l.closed
+	if l.ticking {
+		l.schedule(next)
+	}
+}
+
+// extend prolongs leases from now, and loses those that the broker no longer
+// grants or that have ended while it could not be asked. It reports whether
+// the broker answered.
+func (l *leases) extend(now time.Time, held []*attempt, deliveries []*backend.Delivery) bool {
+	ctx, cancel := context.WithTimeout(l.worker.base, l.lease/3)
+	defer cancel()
+	err := l.extender.Extend(ctx, deliveries, l.lease)
+	answered := true
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var lost int
+	for i, a := range held {
+		err := backend.ErrorAt(err, i)
+		switch {
+		case err == nil:
+			a.until = now.Add(l.lease)
+			continue
+		case a.settled.Load():
+			continue // settled meanwhile; whether it counted the settle tells
+		case isLeaseLost(err):
+		default:
+			answered = false
+			if time.Now().Before(a.until) {
+				continue
+			}
+		}
+		lost++
+		l.lose(a)
+	}
+	switch logger := l.worker.queue.logger; {
+	case lost > 0:
+		logger.Error("queue: leases lost; the jobs will run again", "jobs", lost, "error", err)
+	case !answered:
+		logger.Warn("queue: leases not extended", "jobs", len(held), "error", err)
+	}
+	return answered
+}
+
+// reportStuck tells once of a handler that runs on after its timeout. The
+// caller holds mu.
+func (l *leases) reportStuck(a *attempt, now time.Time) {
+	expires := a.expires.Load()
+	if a.stuck || expires == 0 || a.settled.Load() || now.UnixNano() < expires {
+		return
+	}
+	// One tick of patience, so that a handler which is about to return is not
+	// called stuck.
+	if late := now.Sub(time.Unix(0, expires)); late < l.lease/3 {
+		return
+	}
+	a.stuck = true
+	l.worker.queue.logger.Error("queue: handler is stuck: it ignores that its context has ended, and keeps its worker",
+		"kind", a.delivery.Kind, "id", a.delivery.ID, "attempt", a.delivery.Attempt,
+		"timed_out", time.Unix(0, expires))
+}

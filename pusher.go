@@ -1,0 +1,138 @@
+package queue
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/goferhq/queue/backend"
+)
+
+// pusher lets concurrent Enqueues share calls to the broker without a timer:
+// while one call is in flight the next ones gather, and then go as one batch.
+// A lone call goes at once, on its caller's goroutine and context.
+type pusher struct {
+	backend backend.Backend
+	most    int // messages of a batch
+
+	mu      sync.Mutex
+	busy    bool        // a call is in flight; whoever ends it calls next
+	waiting []*pushCall // guarded by mu
+}
+
+// pushCall is a call of push that waits for its turn.
+type pushCall struct {
+	ctx      context.Context
+	messages []*backend.Message
+	done     chan error // of capacity 1
+}
+
+func (p *pusher) push(ctx context.Context, messages []*backend.Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	if !p.busy {
+		p.busy = true
+		p.mu.Unlock()
+		defer p.next()
+		return p.backend.Push(ctx, messages)
+	}
+	call := &pushCall{ctx, messages, make(chan error, 1)}
+	p.waiting = append(p.waiting, call)
+	p.mu.Unlock()
+	select {
+	case err := <-call.done:
+		return err
+	case <-ctx.Done():
+		p.mu.Lock()
+		if i := slices.Index(p.waiting, call); i >= 0 {
+			p.waiting = slices.Delete(p.waiting, i, i+1)
+		}
+		p.mu.Unlock()
+		return ctx.Err()
+	}
+}
+
+// next starts the calls that have gathered, if any.
+func (p *pusher) next() {
+	if calls := p.gathered(); calls != nil {
+		go p.work(calls)
+	}
+}
+
+func (p *pusher) work(calls []*pushCall) {
+	for ; calls != nil; calls = p.gathered() {
+		p.pushAll(calls)
+	}
+}
+
+// gathered returns the calls of the next batch, or nil when there are none;
+// the pusher is then no longer busy.
+func (p *pusher) gathered() []*pushCall {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 {
+		p.busy = false
+		return nil
+	}
+	n, size := 0, 0
+	for n < len(p.waiting) && (n == 0 || size+len(p.waiting[n].messages) <= p.most) {
+		size += len(p.waiting[n].messages)
+		n++
+	}
+	calls := p.waiting[:n:n]
+	p.waiting = p.waiting[n:]
+	return calls
+}
+
+func (p *pusher) pushAll(calls []*pushCall) {
+	ctx, cancel := contextOfAll(calls)
+	defer cancel()
+	var all []*backend.Message
+	for _, call := range calls {
+		all = append(all, call.messages...)
+	}
+	err := p.backend.Push(ctx, all)
+	offset := 0
+	for _, call := range calls {
+		errs := make([]error, len(call.messages))
+		for i := range errs {
+			errs[i] = backend.ErrorAt(err, offset+i)
+		}
+		offset += len(errs)
+		call.done <- backend.NewBatchError(errs)
+	}
+}
+
+// contextOfAll returns a context that ends when that of every call has ended:
+// one caller who gives up does not fail the others.
+func contextOfAll(calls []*pushCall) (context.Context, context.CancelFunc) {
+	for _, call := range calls {
+		if call.ctx.Done() == nil {
+			return context.Background(), func() {}
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var mu sync.Mutex
+	left := len(calls)
+	stops := make([]func() bool, len(calls))
+	for i, call := range calls {
+		stops[i] = context.AfterFunc(call.ctx, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if left--; left == 0 {
+				cancel()
+			}
+		})
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
+}

@@ -1,0 +1,310 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goferhq/queue/backend"
+)
+
+// settlement is what the broker is to be told about an attempt.
+type settlement struct {
+	attempt *attempt
+	verdict Verdict
+	delay   time.Duration
+	message *backend.Message // of Retried and Buried
+	failure *backend.Failure // of Buried
+}
+
+// settler tells the broker what came of the attempts, without a timer and
+// without holding up the slots: while one call is in flight the next
+// settlements gather, and go as one batch. It tries again while the lease
+// runs. Its context is its own; that of a job has nothing to say here.
+type settler struct {
+	worker *worker
+	ctx    context.Context // ends when the worker gives up
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	changed sync.Cond    // on mu: pending was taken, or the work is done
+	pending []settlement // guarded by mu
+	busy    bool         // guarded by mu: a goroutine works on what gathered
+	locks   int          // guarded by mu: goroutines that release unique jobs
+	hurried bool         // guarded by mu: add does not wait
+}
+
+// maxPending is how many settlements gather before the slots have to wait: the
+// broker is down or slower than the handlers.
+const maxPending = 1000
+
+func newSettler(w *worker) *settler {
+	s := &settler{worker: w}
+	s.changed.L = &s.mu
+	s.ctx, s.cancel = context.WithCancel(w.base)
+	return s
+}
+
+func (s *settler) add(one settlement) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.pending) >= maxPending && !s.hurried {
+		s.changed.Wait()
+	}
+	s.pending = append(s.pending, one)
+	if !s.busy {
+		s.busy = true
+		go s.work()
+	}
+}
+
+// hurry lets nobody wait in add any more: the worker ends.
+func (s *settler) hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hurried = true
+	s.changed.Broadcast()
+}
+
+// wait waits until everything is settled or given up.
+func (s *settler) wait() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.busy || s.locks > 0 {
+		s.changed.Wait()
+	}
+}
+
+// work settles until nothing is pending.
+func (s *settler) work() {
+	var batch []settlement
+	for {
+		clear(batch)
+		s.mu.Lock()
+		batch, s.pending = s.pending, batch[:0]
+		s.busy = len(batch) > 0
+		s.changed.Broadcast()
+		s.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		s.settle(batch)
+	}
+}
+
+// settle makes one call for each verb that the batch needs, and one for each
+// different delay of a release.
+func (s *settler) settle(batch []settlement) {
+	var retries, burials []settlement
+	var releases map[time.Duration][]settlement
+	acks := batch[:0]
+	for _, one := range batch {
+		switch one.verdict {
+		case Retried:
+			retries = append(retries, one)
+		case Buried:
+			burials = append(burials, one)
+		case Released:
+			if releases == nil {
+				releases = make(map[time.Duration][]settlement)
+			}
+			releases[one.delay] = append(releases[one.delay], one)
+		default:
+			acks = append(acks, one)
+		}
+	}
+	b := s.worker.queue.backend
+	s.try(acks, func(ctx context.Context, some []settlement) error {
+		return b.Ack(ctx, deliveriesOf(some))
+	})
+	s.try(retries, func(ctx context.Context, some []settlement) error {
+		replacements := make([]backend.Replacement, len(some))
+		for i, one := range some {
+			replacements[i] = backend.Replacement{Delivery: one.attempt.delivery, Message: one.message}
+		}
+		return b.Retry(ctx, replacements)
+	})
+	s.try(burials, func(ctx context.Context, some []settlement) error {
+		list := make([]backend.Burial, len(some))
+		for i, one := range some {
+			list[i] = backend.Burial{Delivery: one.attempt.delivery, Message: one.message, Failure: *one.failure}
+		}
+		return b.Bury(ctx, list)
+	})
+	for delay, some := range releases {
+		s.try(some, func(ctx context.Context, some []settlement) error {
+			return b.Release(ctx, deliveriesOf(some), delay)
+		})
+	}
+}
+
+func deliveriesOf(batch []settlement) []*backend.Delivery {
+	deliveries := make([]*backend.Delivery, len(batch))
+	for i, one := range batch {
+		deliveries[i] = one.attempt.delivery
+	}
+	return deliveries
+}
+
+// try calls the broker for batch, and again for those of it that failed, for
+// as long as their lease runs.
+func (s *settler) try(batch []settlement, call func(context.Context, []settlement) error) {
+	pause := backoff{least: 50 * time.Millisecond, most: 2 * time.Second}
+	for len(batch) > 0 {
+		ctx, cancel := context.WithTimeout(s.ctx, s.worker.leases.lease)
+		err := call(ctx, batch)
+		cancel()
+		var settled, again []settlement
+		for i, one := range batch {
+			err := backend.ErrorAt(err, i)
+			switch {
+			case err == nil:
+				settled = append(settled, one)
+			case isLeaseLost(err), errors.Is(err, ErrClosed):
+				s.giveUp(one, err)
+			case isPermanent(err):
+				s.refused(one, err)
+			case s.ctx.Err() != nil || s.worker.leases.over(one.attempt):
+				s.giveUp(one, err)
+			default:
+				again = append(again, one)
+			}
+		}
+		s.settled(settled)
+		if batch = again; len(batch) > 0 {
+			wait := pause.next()
+			s.worker.queue.logger.Warn("queue: cannot settle jobs", "jobs", len(batch), "error", err, "next_try_in", wait)
+			sleep(s.ctx, wait)
+		}
+	}
+}
+
+func isLeaseLost(err error) bool { return errors.Is(err, ErrLeaseLost) }
+
+// isPermanent reports whether the broker will refuse the same call again.
+func isPermanent(err error) bool {
+	return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrUnsupported)
+}
+
+func (s *settler) settled(batch []settlement) {
+	if len(batch) == 0 {
+		return
+	}
+	attempts := make([]*attempt, len(batch))
+	var locked []*backend.Message
+	for i, one := range batch {
+		attempts[i] = one.attempt
+		ended := one.verdict != Retried && one.verdict != Released
+		if m := &one.attempt.delivery.Message; ended && m.Extra[extraUnique] != nil {
+			locked = append(locked, m)
+		}
+	}
+	s.worker.leases.remove(attempts...)
+	if len(locked) > 0 {
+		s.unlock(locked)
+	}
+}
+
+// unlock releases unique jobs beside the settling, which must not wait for
+// the store.
+func (s *settler) unlock(messages []*backend.Message) {
+	s.mu.Lock()
+	s.locks++
+	s.mu.Unlock()
+	go func() {
+		for _, m := range messages {
+			s.worker.queue.unlockUnique(m)
+		}
+		s.mu.Lock()
+		s.locks--
+		s.changed.Broadcast()
+		s.mu.Unlock()
+	}()
+}
+
+// giveUp lets go of an attempt that can no longer be settled: the broker hands
+// the job out again.
+func (s *settler) giveUp(one settlement, err error) {
+	s.worker.leases.remove(one.attempt)
+	d := one.attempt.delivery
+	s.worker.queue.logger.Warn("queue: job not settled; it will run again",
+		"kind", d.Kind, "id", d.ID, "attempt", d.Attempt, "verdict", one.verdict.String(), "error", err)
+}
+
+// refused buries a job whose replacement the broker does not take. For any
+// other settlement there is nothing left to do.
+func (s *settler) refused(one settlement, err error) {
+	if one.verdict != Retried {
+		s.giveUp(one, err)
+		return
+	}
+	one.verdict = Buried
+	one.message.Delay = 0
+	one.failure = failureOf(fmt.Errorf("the broker refused the retry: %w", err))
+	s.settle([]settlement{one})
+}
+
+// postponed returns m as it was before this attempt, with the number of times
+// that its kind was unknown.
+func postponed(m *backend.Message, times int) *backend.Message {
+	copied := *m
+	copied.Attempt--
+	copied.Extra = maps.Clone(m.Extra)
+	if copied.Extra == nil {
+		copied.Extra = make(map[string]json.RawMessage)
+	}
+	copied.Extra[extraPostpone] = strconv.AppendInt(nil, int64(times), 10)
+	return &copied
+}
+
+// process names this process in the dead set: host:pid.
+var process = sync.OnceValue(func() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + ":" + strconv.Itoa(os.Getpid())
+})
+
+// maxErrorText bounds the text of an error in the dead set, in bytes. A broker
+// may keep it in the same message as the job.
+const maxErrorText = 4096
+
+func failureOf(err error) *backend.Failure {
+	err = cause(err)
+	f := &backend.Failure{
+		At:     time.Now().UTC().Round(0),
+		Error:  strings.ToValidUTF8(err.Error(), "\uFFFD"),
+		Type:   fmt.Sprintf("%T", err),
+		Worker: process(),
+	}
+	if len(f.Error) > maxErrorText {
+		f.Error = strings.ToValidUTF8(f.Error[:maxErrorText], "") + "…"
+	}
+	if p, ok := errors.AsType[*PanicError](err); ok {
+		f.Backtrace = backtrace(p.Stack)
+	}
+	return f
+}
+
+// maxFrames bounds the backtrace in the dead set.
+const maxFrames = 40
+
+// backtrace makes of a stack one line for each frame, as Ruby has it:
+// file:line and function, innermost first.
+func backtrace(stack []byte) []string {
+	lines := strings.Split(strings.TrimSpace(string(stack)), "\n")
+	var frames []string
+	for i := 1; i+1 < len(lines) && len(frames) < maxFrames; i += 2 { // the first names the goroutine
+		place, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), " +0x")
+		frames = append(frames, place+" "+lines[i])
+	}
+	return frames
+}

@@ -1,0 +1,95 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/store"
+)
+
+// A unique job holds a lock in the store from its Enqueue until it is done,
+// cancelled or buried: a key whose value is the job's ID. Where nobody
+// releases it, because the store was down or the job was purged, it expires.
+
+// uniqueLock is the field extraUnique of a message that holds a lock.
+type uniqueLock struct {
+	Key          string `json:"key"`
+	Milliseconds int64  `json:"ttl_ms"`
+}
+
+// uniqueTimeout bounds what the release of a lock may take. The job is settled
+// by then; a lock that is left expires.
+const uniqueTimeout = time.Second
+
+// newUniqueLock returns the lock that the options ask for.
+func newUniqueLock(m *backend.Message, o *jobOptions) uniqueLock {
+	// Stores round a time to live up to the millisecond, and so does this.
+	lock := uniqueLock{Milliseconds: int64((o.unique + time.Millisecond - 1) / time.Millisecond)}
+	if o.uniqueKey != "" {
+		lock.Key = "unique:key:" + o.uniqueKey
+		return lock
+	}
+	hash := sha256.New()
+	// The lengths keep ("ab", "c") and ("a", "bc") apart.
+	fmt.Fprintf(hash, "%d:%s%d:%s", len(m.Queue), m.Queue, len(m.Kind), m.Kind)
+	hash.Write(m.Args)
+	lock.Key = "unique:" + hex.EncodeToString(hash.Sum(nil))
+	return lock
+}
+
+// lockUnique takes the lock of a message that has one to take. When another
+// job holds it, it returns the ID of that and ErrDuplicate.
+func (q *Queue) lockUnique(ctx context.Context, m *backend.Message) (other string, err error) {
+	lock := uniqueOf(m)
+	if lock.Key == "" {
+		return "", nil
+	}
+	ttl := time.Duration(lock.Milliseconds) * time.Millisecond
+	for {
+		locked, err := q.store.SetNX(ctx, lock.Key, []byte(m.ID), ttl)
+		if err != nil {
+			return "", fmt.Errorf("%w: Unique: %w", ErrUnavailable, err)
+		}
+		if locked {
+			return "", nil
+		}
+		holder, err := q.store.Get(ctx, lock.Key)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			continue // released in between
+		case err != nil:
+			return "", fmt.Errorf("%w: Unique: %w", ErrUnavailable, err)
+		case string(holder) == m.ID:
+			return "", nil // the same Enqueue, sent again after a lost reply
+		}
+		return string(holder), fmt.Errorf("%w: %s", ErrDuplicate, holder)
+	}
+}
+
+// unlockUnique releases the lock of a message that is done with.
+func (q *Queue) unlockUnique(m *backend.Message) {
+	lock := uniqueOf(m)
+	if lock.Key == "" || q.store == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), uniqueTimeout)
+	defer cancel()
+	if _, err := q.store.CompareAndDelete(ctx, lock.Key, []byte(m.ID)); err != nil {
+		q.logger.Warn("queue: lock of a unique job not released; it will expire", "id", m.ID, "kind", m.Kind, "error", err)
+	}
+}
+
+// uniqueOf returns the lock of m, with an empty key if it has none.
+func uniqueOf(m *backend.Message) uniqueLock {
+	var lock uniqueLock
+	if raw := m.Extra[extraUnique]; raw != nil && json.Unmarshal(raw, &lock) != nil {
+		return uniqueLock{}
+	}
+	return lock
+}

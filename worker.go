@@ -1,0 +1,437 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/retry"
+)
+
+// worker is one Run of a queue.
+//
+//	fetch ──> ready ──> slots ──> settler ──> broker
+//	  ^                   |          |
+//	  '------ room <------'      leases: extended until settled
+type worker struct {
+	queue    *Queue
+	queues   []string
+	slots    int
+	capacity int             // jobs that may be held: slots and prefetch
+	refill   int             // free capacity that is worth a Reserve
+	base     context.Context // parent of the jobs' contexts: values, no end
+	handlers sync.Map        // *registration -> Handler[Raw], the chain around it
+	wrap     Middleware
+
+	ready    chan *attempt // reserved, not begun; room for capacity
+	leases   *leases
+	settler  *settler
+	stopping atomic.Bool    // begin no more jobs
+	active   sync.WaitGroup // slots
+
+	mu     sync.Mutex
+	held   int           // guarded by mu: in ready or in a slot
+	hungry bool          // guarded by mu: fetch waits for room
+	room   chan struct{} // of capacity 1
+}
+
+const (
+	// maxDeliveries is how often a copy of a job is handed out without being
+	// settled before it counts as the killer of its workers.
+	maxDeliveries = 3
+
+	// cancelGrace is how long handlers have to return after their contexts
+	// have ended by ErrShutdown. What is settled then may take settleTimeout,
+	// and the statuses that are written statusTimeout. Together they stay
+	// below the second that Shutdown promises.
+	cancelGrace   = 300 * time.Millisecond
+	settleTimeout = 300 * time.Millisecond
+	statusTimeout = 300 * time.Millisecond
+)
+
+// unknownKinds is when a job of a kind that is not registered here is offered
+// again: some other process may know it, or this one after the deployment. It
+// is buried after an hour and a half.
+var unknownKinds = retry.List(
+	time.Second, 2*time.Second, 5*time.Second, 10*time.Second, 20*time.Second, 40*time.Second,
+	time.Minute, 2*time.Minute, 5*time.Minute, 10*time.Minute, 20*time.Minute, 40*time.Minute)
+
+// Run takes jobs from the broker and runs their handlers until ctx ends. Then
+// it reserves no more, gives back what has not begun, waits for the handlers
+// that run, and returns nil. When they take longer than the grace of Shutdown
+// it ends their contexts, gives their jobs back and returns
+// [ErrDrainTimeout]; that takes less than a second more.
+//
+// The contexts of jobs carry the values of ctx. Run returns [ErrRunning] when
+// the queue is running already, and [ErrClosed] after Close.
+func (q *Queue) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stopped := make(chan struct{})
+	q.mu.Lock()
+	switch {
+	case q.closed.Load():
+		q.mu.Unlock()
+		return ErrClosed
+	case q.stopped != nil:
+		q.mu.Unlock()
+		return ErrRunning
+	}
+	q.stop, q.stopped = cancel, stopped
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		q.stop, q.stopped = nil, nil
+		q.mu.Unlock()
+		close(stopped)
+	}()
+
+	base := context.WithoutCancel(ctx)
+	if err := q.hooks.workerStart(ctx); err != nil {
+		return err
+	}
+	defer q.hooks.workerStop(base)
+	return newWorker(q, base).run(ctx)
+}
+
+func newWorker(q *Queue, base context.Context) *worker {
+	c := q.config
+	w := &worker{
+		queue:    q,
+		queues:   c.queues,
+		slots:    c.workers,
+		capacity: c.workers + c.prefetch,
+		refill:   max(c.prefetch/2, 1),
+		base:     base,
+		room:     make(chan struct{}, 1),
+	}
+	if len(w.queues) == 0 {
+		w.queues = q.mux.queues()
+	}
+	chain := c.chain()
+	w.wrap = func(h Handler[Raw]) Handler[Raw] {
+		for i := len(chain) - 1; i >= 0; i-- {
+			h = chain[i](h)
+		}
+		return h
+	}
+	w.ready = make(chan *attempt, w.capacity)
+	w.leases = newLeases(w)
+	w.settler = newSettler(w)
+	return w
+}
+
+func (w *worker) run(ctx context.Context) error {
+	w.active.Add(w.slots)
+	for range w.slots {
+		go w.slot()
+	}
+	err := w.fetch(ctx)
+	return errors.Join(err, w.drain())
+}
+
+// fetch reserves jobs whenever enough of the capacity is free, until ctx ends
+// or the broker refuses for good.
+func (w *worker) fetch(ctx context.Context) error {
+	pause := backoff{least: 100 * time.Millisecond, most: 5 * time.Second}
+	for {
+		free := w.awaitRoom(ctx)
+		if free == 0 {
+			return nil
+		}
+		deliveries, err := w.queue.backend.Reserve(ctx, w.queues, free, w.queue.config.lease)
+		w.accept(deliveries)
+		switch {
+		case err == nil:
+			pause.reset()
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrInvalid), errors.Is(err, ErrUnsupported), errors.Is(err, ErrClosed):
+			return fmt.Errorf("queue: reserve: %w", err)
+		default:
+			wait := pause.next()
+			w.queue.logger.WarnContext(ctx, "queue: cannot reserve jobs", "error", err, "next_try_in", wait)
+			sleep(ctx, wait)
+		}
+	}
+}
+
+// awaitRoom waits until enough capacity is free and returns how much there
+// is, or 0 when ctx has ended.
+func (w *worker) awaitRoom(ctx context.Context) int {
+	for ctx.Err() == nil {
+		w.mu.Lock()
+		free := w.capacity - w.held
+		w.hungry = free < w.refill
+		w.mu.Unlock()
+		if free >= w.refill {
+			return free
+		}
+		select {
+		case <-w.room:
+		case <-ctx.Done():
+		}
+	}
+	return 0
+}
+
+func (w *worker) accept(deliveries []*backend.Delivery) {
+	if len(deliveries) == 0 {
+		return
+	}
+	w.mu.Lock()
+	w.held += len(deliveries)
+	w.mu.Unlock()
+	attempts := make([]attempt, len(deliveries)) // one allocation for all
+	for i, d := range deliveries {
+		attempts[i].delivery = d
+	}
+	w.leases.add(attempts)
+	for i := range attempts {
+		w.ready <- &attempts[i]
+	}
+}
+
+// releaseRoom gives back the capacity that a job has taken.
+func (w *worker) releaseRoom() {
+	w.mu.Lock()
+	w.held--
+	wake := w.hungry && w.capacity-w.held >= w.refill
+	if wake {
+		w.hungry = false
+	}
+	w.mu.Unlock()
+	if wake {
+		w.room <- struct{}{}
+	}
+}
+
+// slot runs one job after the other until ready is closed. A job that ends in
+// runtime.Goexit takes the goroutine with it; see perform.
+func (w *worker) slot() {
+	for a := range w.ready {
+		w.handle(a)
+	}
+	w.active.Done()
+}
+
+func (w *worker) handle(a *attempt) {
+	if w.stopping.Load() {
+		w.giveBack(a, 0)
+		return
+	}
+	h := w.prepare(a)
+	if !w.queue.begin(a) {
+		// A broker that lost this process's lease has handed the job out
+		// again while its handler still runs here.
+		w.giveBack(a, w.queue.config.lease/3)
+		return
+	}
+	a.ctx, a.cancel = context.WithCancelCause(w.base)
+	if !w.leases.begin(a) { // another has it by now
+		w.queue.end(a)
+		w.leases.remove(a)
+		w.releaseRoom()
+		return
+	}
+	w.finish(a, w.perform(a, h))
+}
+
+// giveBack puts back a job that has not begun.
+func (w *worker) giveBack(a *attempt, delay time.Duration) {
+	if a.claim() {
+		w.settler.add(settlement{attempt: a, verdict: Released, delay: delay})
+	}
+	w.releaseRoom()
+}
+
+// prepare fills in the job and returns what is to handle it.
+func (w *worker) prepare(a *attempt) Handler[Raw] {
+	d := a.delivery
+	a.job = jobOf(&d.Message)
+	a.job.attempt = a
+	var r *registration
+	if d.Malformed == nil {
+		r = w.queue.mux.lookup(d.Kind)
+	}
+	err := a.settings.readAll(r, &d.Message)
+	switch {
+	case d.Malformed != nil:
+		a.foregone = Bury(malformed(d.Malformed))
+	case err != nil:
+		a.foregone = Bury(err)
+	case d.Deliveries > maxDeliveries:
+		a.foregone = Bury(fmt.Errorf("%w: handed out %d times without being settled", ErrCrashLoop, d.Deliveries))
+	case r == nil:
+		a.foregone = postpone(a)
+	}
+	if a.settings.track && w.queue.tracker != nil {
+		a.tracker, a.began = w.queue.tracker, time.Now()
+	}
+	return w.handler(r)
+}
+
+func malformed(err error) error {
+	if errors.Is(err, ErrMalformed) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrMalformed, err)
+}
+
+// postpone decides on a job whose kind nobody here knows.
+func postpone(a *attempt) error {
+	err := fmt.Errorf("%w: %q is not registered in this process", ErrUnknownKind, a.job.Kind)
+	delay, again := unknownKinds.Next(retry.Attempt{Number: a.settings.postponed + 1})
+	if !again {
+		return Bury(err)
+	}
+	return &decision{verdict: Released, delay: delay, err: err, postponed: true}
+}
+
+// handler returns the chain around the handler of r; r may be nil.
+func (w *worker) handler(r *registration) Handler[Raw] {
+	if h, ok := w.handlers.Load(r); ok {
+		return h.(Handler[Raw])
+	}
+	innermost := Handler[Raw](HandlerFunc[Raw](func(_ context.Context, job *Job[Raw]) error {
+		return job.attempt.foregone
+	}))
+	if r != nil {
+		innermost = r.handler
+	}
+	h, _ := w.handlers.LoadOrStore(r, w.wrap(innermost))
+	return h.(Handler[Raw])
+}
+
+// perform calls h and survives it. A panic that no middleware made an error is
+// one here. A handler that called runtime.Goexit cannot be stopped from
+// ending its goroutine: the slot goes on in a new one, where the chain runs
+// again over an attempt that has failed, so that all middleware sees it.
+func (w *worker) perform(a *attempt, h Handler[Raw]) (err error) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+			return
+		}
+		again := a.foregone == nil
+		a.foregone = &PanicError{Value: ErrGoexit, Stack: debug.Stack()}
+		go func() {
+			if again {
+				w.finish(a, w.perform(a, h))
+			} else { // it was the middleware that called Goexit
+				w.finish(a, a.foregone)
+			}
+			w.slot()
+		}()
+	}()
+	err = h.Handle(a.ctx, &a.job)
+	returned = true
+	return err
+}
+
+// finish settles an attempt whose handler has returned.
+func (w *worker) finish(a *attempt, err error) {
+	if verdict, _ := VerdictOf(err); verdict == Undecided {
+		// No middleware did. This is for a chain without Retries, and for a
+		// middleware that panicked.
+		err = decide(a.ctx, &a.job, err, retry.Default())
+		if verdict, _ := VerdictOf(err); verdict == Retried && a.job.Attempt >= DefaultMaxAttempts {
+			err = Bury(err)
+		}
+	}
+	w.queue.end(a)
+	a.cancel(nil)
+	if a.claim() {
+		w.settler.add(w.settlement(a, err))
+	}
+	w.releaseRoom()
+}
+
+// settlement translates the error of an attempt for the broker.
+func (w *worker) settlement(a *attempt, err error) settlement {
+	s := settlement{attempt: a}
+	s.verdict, s.delay = VerdictOf(err)
+	m := &a.delivery.Message
+	switch s.verdict {
+	case Released:
+		if d, ok := errors.AsType[*decision](err); ok && d.postponed {
+			s.verdict = Retried
+			s.message = postponed(m, a.settings.postponed+1)
+		}
+	case Retried:
+		copied := *m
+		s.message = &copied
+	case Buried:
+		if a.delivery.Malformed == nil {
+			copied := *m
+			if copied.Extra[extraPostpone] != nil { // a requeued job starts anew
+				copied.Extra = maps.Clone(copied.Extra)
+				delete(copied.Extra, extraPostpone)
+			}
+			s.message = &copied
+		}
+		s.failure = failureOf(err)
+	}
+	if most := w.queue.limits.MaxDelay; most > 0 && s.delay > most {
+		w.queue.logger.Error("queue: the broker cannot delay a job this long; it will come earlier",
+			"kind", m.Kind, "id", m.ID, "delay", s.delay, "most", most)
+		s.delay = most
+	}
+	if s.message != nil {
+		s.message.Delay = s.delay
+	}
+	return s
+}
+
+// begin enters a job among those that run, and reports whether it was not
+// there yet.
+func (q *Queue) begin(a *attempt) bool {
+	if a.delivery.Malformed != nil {
+		return true
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running[a.delivery.ID] != nil {
+		return false
+	}
+	q.running[a.delivery.ID] = a
+	return true
+}
+
+func (q *Queue) end(a *attempt) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running[a.delivery.ID] == a {
+		delete(q.running, a.delivery.ID)
+	}
+}
+
+// backoff is a pause that doubles, with jitter.
+type backoff struct{ least, most, current time.Duration }
+
+func (b *backoff) reset() { b.current = 0 }
+
+func (b *backoff) next() time.Duration {
+	b.current = min(max(2*b.current, b.least), b.most)
+	return b.current/2 + rand.N(b.current/2+1)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
