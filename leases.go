@@ -123,6 +123,7 @@ func (l *leases) close() {
 
 func (l *leases) tick() {
 	now := time.Now()
+	l.worker.settler.abortHanging(now)
 	var held []*attempt
 	var deliveries []*backend.Delivery
 	l.each(func(a *attempt) {

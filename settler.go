@@ -34,6 +34,9 @@ type settler struct {
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
+	call    context.Context    // guarded by mu: of the calls to the broker, until one hangs
+	abort   context.CancelFunc // guarded by mu: ends call
+	called  time.Time          // guarded by mu: when the latest call began
 	changed sync.Cond    // on mu: pending was taken, or the work is done
 	pending []settlement // guarded by mu
 	busy    bool         // guarded by mu: a goroutine works on what gathered
@@ -158,9 +161,7 @@ func deliveriesOf(batch []settlement) []*backend.Delivery {
 func (s *settler) try(batch []settlement, call func(context.Context, []settlement) error) {
 	pause := backoff{least: 50 * time.Millisecond, most: 2 * time.Second}
 	for len(batch) > 0 {
-		ctx, cancel := context.WithTimeout(s.ctx, s.worker.leases.lease)
-		err := call(ctx, batch)
-		cancel()
+		err := call(s.callContext(), batch)
 		var settled, again []settlement
 		for i, one := range batch {
 			err := backend.ErrorAt(err, i)
@@ -183,6 +184,28 @@ func (s *settler) try(batch []settlement, call func(context.Context, []settlemen
 			s.worker.queue.logger.Warn("queue: cannot settle jobs", "jobs", len(batch), "error", err, "next_try_in", wait)
 			sleep(s.ctx, wait)
 		}
+	}
+}
+
+// callContext returns the context of a call that begins now. A timeout of its
+// own would cost more than the call does on a fast broker; the leases, which
+// have a timer anyway, look for a call that hangs.
+func (s *settler) callContext() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.call == nil || s.call.Err() != nil {
+		s.call, s.abort = context.WithCancel(s.ctx)
+	}
+	s.called = time.Now()
+	return s.call
+}
+
+// abortHanging ends a call that has been in flight for a whole lease.
+func (s *settler) abortHanging(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy && s.abort != nil && now.Sub(s.called) > s.worker.leases.lease {
+		s.abort()
 	}
 }
 
