@@ -3,11 +3,11 @@ package backend
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
-	"unicode/utf8"
+	"time"
 )
 
 const (
@@ -33,6 +33,10 @@ const (
 	fieldHeaders     = "headers"
 )
 
+var fields = [...]string{
+	fieldJob, fieldData, fieldID, fieldAttempt, fieldMaxAttempts, fieldPriority, fieldEnqueuedAt, fieldHeaders,
+}
+
 // AppendEnvelope appends the stored form of m to dst, for brokers that carry
 // plain bytes:
 //
@@ -44,47 +48,43 @@ const (
 // name of a field above is left out. Queue and Delay are not part of it.
 //
 // A message that no decoder would accept is refused: [ErrInvalid] for a kind,
-// id or header that is not UTF-8, and for Args or Extra that are not JSON or
-// nest too deep; [ErrTooLarge] above [MaxEnvelope]. dst is then returned as it
-// was.
+// id or header that is not UTF-8, for Args or Extra that are not JSON or nest
+// too deep, and for attempts or a time out of range; [ErrTooLarge] above
+// [MaxEnvelope]. dst is then returned as it was.
 func AppendEnvelope(dst []byte, m *Message) ([]byte, error) {
 	if m.Kind == "" {
 		return dst, fmt.Errorf("%w: the message has no kind", ErrInvalid)
 	}
-	if err := checkJSON(m.Args, 1); err != nil {
-		return dst, fmt.Errorf("%w: args of %q: %w", ErrInvalid, m.Kind, err)
+	if len(m.Args) > MaxEnvelope { // look at them no further
+		return dst, fmt.Errorf("%w: args have %d bytes, at most %d are allowed", ErrTooLarge, len(m.Args), MaxEnvelope)
 	}
-	e := encoder{buf: dst}
+	e := encoder{buf: dst, next: '{'}
 	e.text(fieldJob, m.Kind)
-	e.raw(fieldData, m.Args)
+	e.json(fieldData, m.Args)
 	if m.ID != "" {
 		e.text(fieldID, m.ID)
 	}
-	e.number(fieldAttempt, m.Attempt)
-	e.number(fieldMaxAttempts, m.MaxAttempts)
-	e.number(fieldPriority, m.Priority)
+	e.count(fieldAttempt, m.Attempt)
+	e.count(fieldMaxAttempts, m.MaxAttempts)
+	if m.Priority != 0 {
+		e.name(fieldPriority)
+		e.buf = strconv.AppendInt(e.buf, int64(m.Priority), 10)
+	}
 	if !m.EnqueuedAt.IsZero() {
-		t, err := m.EnqueuedAt.UTC().MarshalJSON()
-		if err != nil {
-			return dst, fmt.Errorf("%w: enqueued_at: %w", ErrInvalid, err)
-		}
-		e.raw(fieldEnqueuedAt, t)
+		e.time(fieldEnqueuedAt, m.EnqueuedAt)
 	}
 	if len(m.Header) > 0 {
-		e.headers(m.Header)
+		e.texts(fieldHeaders, m.Header)
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.Extra)) {
-		if isField(name) {
-			continue
+	var keys [8]string
+	for _, name := range sortedKeys(keys[:0], m.Extra) {
+		if !slices.Contains(fields[:], name) {
+			e.json(name, m.Extra[name])
 		}
-		if err := checkJSON(m.Extra[name], 1); err != nil {
-			return dst, fmt.Errorf("%w: extra field %q: %w", ErrInvalid, name, err)
-		}
-		e.raw(name, m.Extra[name])
 	}
 	e.buf = append(e.buf, '}')
-	if e.notUTF8 != "" {
-		return dst, fmt.Errorf("%w: %s is not valid UTF-8", ErrInvalid, e.notUTF8)
+	if e.err != nil {
+		return dst, fmt.Errorf("%w: message of kind %.100q: %w", ErrInvalid, m.Kind, e.err)
 	}
 	if size := len(e.buf) - len(dst); size > MaxEnvelope {
 		return dst, fmt.Errorf("%w: the envelope has %d bytes, at most %d are allowed", ErrTooLarge, size, MaxEnvelope)
@@ -94,69 +94,74 @@ func AppendEnvelope(dst []byte, m *Message) ([]byte, error) {
 
 // DecodeEnvelope is the reverse of [AppendEnvelope] for bytes from anywhere:
 // a PHP producer's {"job":"send_email","data":{…}} is an envelope too. A null
-// field other than data counts as absent.
+// counts as absent, as a field other than data and as a header, and so do
+// headers that are [], which is how PHP writes an empty map.
 //
 // Bytes that are not an envelope are an error that wraps [ErrMalformed]: not
-// JSON, not an object, not UTF-8, above the limits, a field twice, no job or
-// no data, or a field of the wrong type. Size and depth are checked before
-// anything is decoded. Args and Extra of the result refer to raw.
+// JSON, not an object, not UTF-8, above the limits, a field or header twice,
+// no job or no data, or a field of the wrong type. Size and depth are checked
+// before anything is decoded. Args and Extra of the result refer to raw. What
+// was decoded can be appended again, and does not grow by it.
 func DecodeEnvelope(raw []byte) (Message, error) {
-	var m Message
 	if len(raw) > MaxEnvelope {
-		return m, fmt.Errorf("%w: %d bytes, at most %d are decoded", ErrMalformed, len(raw), MaxEnvelope)
+		return Message{}, fmt.Errorf("%w: %d bytes, at most %d are decoded", ErrMalformed, len(raw), MaxEnvelope)
 	}
 	if err := checkJSON(raw, 0); err != nil {
-		return m, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return Message{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	s := scanner{buf: raw}
-	if s.skipSpace(); s.buf[s.pos] != '{' {
-		return m, fmt.Errorf("%w: not a JSON object", ErrMalformed)
-	}
-	var seen [8]string
-	names := seen[:0]
-	var hasData bool
-	for name, value := range s.members() {
-		if slices.Contains(names, name) {
-			return Message{}, fmt.Errorf("%w: field %q stands twice", ErrMalformed, name)
-		}
-		names = append(names, name)
-		if name == fieldData {
-			m.Args, hasData = value, true
-			continue
-		}
-		if err := m.setField(name, value); err != nil {
-			return Message{}, fmt.Errorf("%w: field %q: %w", ErrMalformed, name, err)
-		}
-		if len(names) > maxFields {
-			return Message{}, fmt.Errorf("%w: more than %d fields", ErrMalformed, maxFields)
-		}
-	}
-	switch {
-	case m.Kind == "":
-		return Message{}, fmt.Errorf("%w: no field %q", ErrMalformed, fieldJob)
-	case !hasData:
-		return Message{}, fmt.Errorf("%w: no field %q", ErrMalformed, fieldData)
+	m, err := decodeEnvelope(raw)
+	if err != nil {
+		return Message{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return m, nil
 }
 
-// maxFields bounds the search for duplicates, which is quadratic.
-const maxFields = 256
-
-func isField(name string) bool {
-	switch name {
-	case fieldJob, fieldData, fieldID, fieldAttempt, fieldMaxAttempts, fieldPriority, fieldEnqueuedAt, fieldHeaders:
-		return true
+func decodeEnvelope(raw []byte) (m Message, err error) {
+	raw = bytes.TrimLeft(raw, space)
+	if raw[0] != '{' {
+		return m, errors.New("not a JSON object")
 	}
-	return false
+	var seen [len(fields)]bool
+	for quoted, value := range members(raw) {
+		name, err := unquote(quoted)
+		if err != nil {
+			return m, fmt.Errorf("the name of a field: %w", err)
+		}
+		field := slices.Index(fields[:], string(name))
+		twice := false
+		if field >= 0 {
+			twice, seen[field] = seen[field], true
+			err = m.setField(fields[field], value)
+		} else {
+			_, twice = m.Extra[string(name)]
+			m.setExtra(string(name), value)
+		}
+		if twice {
+			return m, fmt.Errorf("field %.100q stands twice", name)
+		}
+		if err != nil {
+			return m, fmt.Errorf("field %q: %w", name, err)
+		}
+	}
+	switch {
+	case m.Kind == "":
+		return m, fmt.Errorf("no field %q", fieldJob)
+	case m.Args == nil:
+		return m, fmt.Errorf("no field %q", fieldData)
+	}
+	return m, nil
 }
 
-func (m *Message) setField(name string, value []byte) error {
-	if !isField(name) {
-		if m.Extra == nil {
-			m.Extra = make(map[string]json.RawMessage)
-		}
-		m.Extra[name] = value
+func (m *Message) setExtra(name string, value []byte) {
+	if m.Extra == nil {
+		m.Extra = make(map[string]json.RawMessage)
+	}
+	m.Extra[name] = value
+}
+
+func (m *Message) setField(name string, value []byte) (err error) {
+	if name == fieldData {
+		m.Args = value
 		return nil
 	}
 	if string(value) == "null" {
@@ -164,214 +169,90 @@ func (m *Message) setField(name string, value []byte) error {
 	}
 	switch name {
 	case fieldJob:
-		return json.Unmarshal(value, &m.Kind)
+		m.Kind, err = text(value)
 	case fieldID:
-		return json.Unmarshal(value, &m.ID)
+		m.ID, err = text(value)
 	case fieldAttempt:
-		return setCount(&m.Attempt, value)
+		m.Attempt, err = count(value)
 	case fieldMaxAttempts:
-		return setCount(&m.MaxAttempts, value)
+		m.MaxAttempts, err = count(value)
 	case fieldPriority:
-		return json.Unmarshal(value, &m.Priority)
+		m.Priority, err = integer(value)
 	case fieldEnqueuedAt:
-		return json.Unmarshal(value, &m.EnqueuedAt)
-	default:
-		return json.Unmarshal(value, &m.Header)
+		m.EnqueuedAt, err = instant(value)
+	case fieldHeaders:
+		m.Header, err = texts(value)
 	}
+	return err
 }
 
 // maxCount bounds attempts on the wire, so that adding to one never overflows.
 const maxCount = 1 << 30
 
-func setCount(n *int, value []byte) error {
-	if err := json.Unmarshal(value, n); err != nil {
-		return err
+func count(value []byte) (int, error) {
+	n, err := integer(value)
+	if err != nil || n < 0 || n > maxCount {
+		return 0, fmt.Errorf("not an integer between 0 and %d", maxCount)
 	}
-	if *n < 0 || *n > maxCount {
-		return fmt.Errorf("%d is not between 0 and %d", *n, maxCount)
-	}
-	return nil
+	return n, nil
 }
 
-// checkJSON returns an error unless raw is one JSON value in valid UTF-8 that
-// nests no deeper than MaxEnvelopeDepth when depth levels are around it.
-func checkJSON(raw []byte, depth int) error {
-	inString := false
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{', c == '[':
-			if depth++; depth > MaxEnvelopeDepth {
-				return fmt.Errorf("nested deeper than %d levels", MaxEnvelopeDepth)
-			}
-		case c == '}', c == ']':
-			depth--
+func integer(value []byte) (int, error) {
+	if len(value) <= len("-9223372036854775808") { // longer ones need no copy to be refused
+		if n, err := strconv.Atoi(string(value)); err == nil {
+			return n, nil
 		}
 	}
-	if !utf8.Valid(raw) {
-		return fmt.Errorf("not valid UTF-8")
-	}
-	if !json.Valid(raw) {
-		return fmt.Errorf("not valid JSON")
-	}
-	return nil
+	return 0, fmt.Errorf("not an integer of %d bits", strconv.IntSize)
 }
 
-// encoder writes one flat object, and remembers the first text that is not
-// UTF-8 instead of writing the replacement character for it.
-type encoder struct {
-	buf     []byte
-	opened  bool
-	notUTF8 string
-}
-
-func (e *encoder) name(name string) {
-	if e.opened {
-		e.buf = append(e.buf, ',')
-	} else {
-		e.buf = append(e.buf, '{')
-		e.opened = true
-	}
-	e.quote("a field's name", name)
-	e.buf = append(e.buf, ':')
-}
-
-func (e *encoder) raw(name string, value []byte) {
-	e.name(name)
-	e.buf = append(e.buf, value...)
-}
-
-func (e *encoder) text(name, value string) {
-	e.name(name)
-	e.quote(name, value)
-}
-
-func (e *encoder) number(name string, n int) {
-	if n != 0 {
-		e.name(name)
-		e.buf = strconv.AppendInt(e.buf, int64(n), 10)
-	}
-}
-
-func (e *encoder) headers(header map[string]string) {
-	e.name(fieldHeaders)
-	e.buf = append(e.buf, '{')
-	for i, name := range slices.Sorted(maps.Keys(header)) {
-		if i > 0 {
-			e.buf = append(e.buf, ',')
-		}
-		e.quote("a header's name", name)
-		e.buf = append(e.buf, ':')
-		e.quote("a header", header[name])
-	}
-	e.buf = append(e.buf, '}')
-}
-
-func (e *encoder) quote(what, s string) {
-	plain := true
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			plain = false
-			break
+// instant returns a time as UTC, in which AppendEnvelope can write it again.
+func instant(value []byte) (time.Time, error) {
+	if quoted, ok := bytes.CutPrefix(value, []byte{'"'}); ok && len(value) < 100 {
+		var t time.Time
+		err := t.UnmarshalText(quoted[:len(quoted)-1])
+		if t = t.UTC(); err == nil && t.Year() >= 0 && t.Year() <= 9999 {
+			return t, nil
 		}
 	}
-	if plain {
-		e.buf = append(e.buf, '"')
-		e.buf = append(e.buf, s...)
-		e.buf = append(e.buf, '"')
-		return
-	}
-	if !utf8.ValidString(s) && e.notUTF8 == "" {
-		e.notUTF8 = what
-	}
-	quoted, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // a string always has a JSON form
-	}
-	e.buf = append(e.buf, quoted...)
+	return time.Time{}, errors.New("not an RFC 3339 time")
 }
 
-// scanner walks over JSON that is known to be valid.
-type scanner struct {
-	buf []byte
-	pos int
-}
-
-func (s *scanner) skipSpace() {
-	for s.pos < len(s.buf) && bytes.IndexByte([]byte(" \t\r\n"), s.buf[s.pos]) >= 0 {
-		s.pos++
+func text(value []byte) (string, error) {
+	if value[0] != '"' {
+		return "", errors.New("not a string")
 	}
+	s, err := unquote(value)
+	return string(s), err
 }
 
-// members yields the members of the object that begins at the scanner, the
-// values as the bytes that they are.
-func (s *scanner) members() func(yield func(name string, value []byte) bool) {
-	return func(yield func(string, []byte) bool) {
-		s.pos++
-		for {
-			if s.skipSpace(); s.buf[s.pos] == '}' {
-				return
-			}
-			if s.buf[s.pos] == ',' {
-				s.pos++
-				s.skipSpace()
-			}
-			name := unquote(s.value())
-			s.skipSpace()
-			s.pos++ // the colon
-			s.skipSpace()
-			if !yield(name, s.value()) {
-				return
-			}
+func texts(value []byte) (map[string]string, error) {
+	if value[0] == '[' && len(bytes.Trim(value[1:len(value)-1], space)) == 0 {
+		return nil, nil
+	}
+	if value[0] != '{' {
+		return nil, errors.New("not an object of strings")
+	}
+	var m map[string]string
+	for quoted, value := range members(value) {
+		name, err := text(quoted)
+		if err != nil {
+			return nil, fmt.Errorf("the name of a header: %w", err)
 		}
-	}
-}
-
-// value returns the value that begins at the scanner and steps behind it.
-func (s *scanner) value() []byte {
-	start, depth, inString := s.pos, 0, false
-	for ; s.pos < len(s.buf); s.pos++ {
-		switch c := s.buf[s.pos]; {
-		case inString && c == '\\':
-			s.pos++
-		case inString:
-			if c == '"' {
-				inString = false
-				if depth == 0 {
-					s.pos++
-					return s.buf[start:s.pos:s.pos]
-				}
-			}
-		case c == '"':
-			inString = true
-		case c == '{', c == '[':
-			depth++
-		case c == '}', c == ']':
-			if depth == 0 { // of the object around a number or literal
-				return s.buf[start:s.pos:s.pos]
-			}
-			if depth--; depth == 0 {
-				s.pos++
-				return s.buf[start:s.pos:s.pos]
-			}
-		case depth == 0 && (c == ',' || c == ' ' || c == '\t' || c == '\r' || c == '\n'):
-			return s.buf[start:s.pos:s.pos]
+		if string(value) == "null" {
+			continue
 		}
+		if _, twice := m[name]; twice {
+			return nil, fmt.Errorf("header %.100q stands twice", name)
+		}
+		s, err := text(value)
+		if err != nil {
+			return nil, fmt.Errorf("header %.100q: %w", name, err)
+		}
+		if m == nil {
+			m = make(map[string]string)
+		}
+		m[name] = s
 	}
-	return s.buf[start:s.pos:s.pos]
-}
-
-func unquote(quoted []byte) string {
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return string(quoted[1 : len(quoted)-1])
-	}
-	var s string
-	if err := json.Unmarshal(quoted, &s); err != nil {
-		panic(err) // the scanner walks over valid JSON only
-	}
-	return s
+	return m, nil
 }

@@ -17,8 +17,8 @@ func CheckQueueName(name string) error {
 	if len(name) > MaxQueueName {
 		return fmt.Errorf("%w: queue name %.20q… is %d bytes long, at most %d are allowed", ErrInvalid, name, len(name), MaxQueueName)
 	}
-	for i := range len(name) {
-		switch c := name[i]; {
+	for i, c := range name {
+		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		case c == '_', c == '.', c == ':', c == '/', c == '+', c == '-' && i > 0:
 		default:

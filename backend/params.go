@@ -2,10 +2,10 @@ package backend
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -97,15 +97,16 @@ func (p *Params) Err() error {
 	if p.err != nil {
 		return p.err
 	}
-	for name := range p.values {
-		if !slices.Contains(p.known, name) {
-			slices.Sort(p.known)
-			known := strings.Join(p.known, ", ")
-			if known == "" {
-				known = "none"
-			}
-			return fmt.Errorf("%w: unknown parameter %q (known: %s)", ErrInvalid, name, known)
+	known := slices.Compact(slices.Sorted(slices.Values(p.known)))
+	for _, name := range slices.Sorted(maps.Keys(p.values)) {
+		if slices.Contains(known, name) {
+			continue
 		}
+		shown := "parameter " + strconv.Quote(name)
+		if p.values.Get(name) == "" {
+			shown = "parameter without a value" // perhaps the end of one with an &
+		}
+		return fmt.Errorf("%w: unknown %s (known: %s)", ErrInvalid, shown, list(known))
 	}
 	return nil
 }

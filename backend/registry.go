@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -34,14 +35,14 @@ func Open(ctx context.Context, rawURL string) (Backend, error) {
 	return DefaultRegistry.Open(ctx, rawURL)
 }
 
-// Register makes a driver known under a scheme. It panics when open is nil or
-// the scheme is empty or taken.
+// Register makes a driver known under a scheme. It panics when open is nil, or
+// the scheme is taken or not one that a URL can have, in lower case.
 func (r *Registry) Register(scheme string, open Opener) {
 	if open == nil {
 		panic("backend: Register of scheme " + scheme + " with a nil Opener")
 	}
-	if scheme == "" {
-		panic("backend: Register with an empty scheme")
+	if !isScheme(scheme) || scheme != strings.ToLower(scheme) {
+		panic("backend: Register of " + strconv.Quote(scheme) + ", which is not a scheme in lower case")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,22 +66,26 @@ func (r *Registry) Schemes() []string {
 // error that wraps [ErrInvalid] and that repeats nothing of the URL but its
 // scheme and, when a driver was found, what [Redact] leaves: a password may
 // stand anywhere in a URL that does not parse.
+//
+// An @ behind the host must be written %40. One that is not is taken for a
+// password with a / ? or # that should have been percent-encoded: net/url
+// would read a part of the password as the host, and a log would show it.
 func (r *Registry) Open(ctx context.Context, rawURL string) (Backend, error) {
 	scheme, _, found := strings.Cut(rawURL, "://")
 	if !found || !isScheme(scheme) {
-		return nil, fmt.Errorf("%w: the queue's URL has no scheme; write one such as memory:// (known: %s)", ErrInvalid, r.known())
+		return nil, fmt.Errorf("%w: the queue's URL has no scheme; write one such as memory:// (known: %s)", ErrInvalid, list(r.Schemes()))
 	}
 	scheme = strings.ToLower(scheme)
 	r.mu.RLock()
 	open := r.openers[scheme]
 	r.mu.RUnlock()
 	if open == nil {
-		return nil, fmt.Errorf("%w: unknown scheme %q (forgotten import of the driver? known: %s)", ErrInvalid, scheme, r.known())
+		return nil, fmt.Errorf("%w: unknown scheme %q (forgotten import of the driver? known: %s)", ErrInvalid, scheme, list(r.Schemes()))
 	}
 	// The error of url.Parse is dropped: it quotes the URL, password included.
 	u, err := url.Parse(rawURL)
-	if err != nil {
-		return nil, fmt.Errorf("%w: the %s:// URL does not parse; percent-encode the special characters of user, password and parameters", ErrInvalid, scheme)
+	if err != nil || isMisread(u) {
+		return nil, fmt.Errorf("%w: the %s:// URL does not parse; percent-encode the special characters of user, password and parameters, and give each of several hosts its port", ErrInvalid, scheme)
 	}
 	b, err := open(ctx, u)
 	if err != nil {
@@ -89,12 +94,12 @@ func (r *Registry) Open(ctx context.Context, rawURL string) (Backend, error) {
 	return b, nil
 }
 
-func (r *Registry) known() string {
-	schemes := r.Schemes()
-	if len(schemes) == 0 {
+// list returns names for a person to read.
+func list(names []string) string {
+	if len(names) == 0 {
 		return "none"
 	}
-	return strings.Join(schemes, ", ")
+	return strings.Join(names, ", ")
 }
 
 func isScheme(s string) bool {
@@ -109,8 +114,18 @@ func isScheme(s string) bool {
 	return s != ""
 }
 
+// isMisread reports whether u has an @ where it ends a password that was not
+// percent-encoded, as in redis://user:1/x@host.
+func isMisread(u *url.URL) bool {
+	return strings.Contains(u.EscapedPath(), "@") || strings.Contains(u.RawQuery, "@") || strings.Contains(u.EscapedFragment(), "@")
+}
+
 // Redact returns u's scheme, host and path, without user information,
-// parameters and fragment, any of which may hold a secret.
+// parameters and fragment, any of which may hold a secret. Of a URL that Open
+// would refuse for a misplaced @ it returns the scheme alone.
 func Redact(u *url.URL) string {
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, OmitHost: u.OmitHost}).String()
+	if isMisread(u) {
+		return u.Scheme + "://"
+	}
+	return u.Scheme + "://" + u.Host + u.EscapedPath()
 }

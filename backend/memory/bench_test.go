@@ -11,45 +11,62 @@ import (
 	"github.com/goferhq/queue/backend/memory"
 )
 
-// BenchmarkCycle pushes, reserves and acks one message at a time in front of
-// a backlog, ready or scheduled. Its cost must not depend on the backlog.
+// BenchmarkCycle pushes, reserves and acks jobs in front of a backlog, ready
+// or scheduled, one at a time or a hundred in a call. Its time is that of a
+// single job, and must not depend on the backlog beyond what the caches and
+// the collector of the machine make of it.
 func BenchmarkCycle(b *testing.B) {
-	for _, state := range []string{"ready", "scheduled"} {
-		for _, backlog := range []int{10_000, 1_000_000} {
-			b.Run(fmt.Sprintf("state=%s/backlog=%d", state, backlog), func(b *testing.B) {
-				ctx := context.Background()
-				m := memory.New()
-				defer m.Close()
-				id := 0
-				push := func(delay time.Duration) {
-					id++
-					msg := &backend.Message{ID: strconv.Itoa(id), Kind: "k", Queue: "q", Args: []byte("1"), Delay: delay}
-					if err := m.Push(ctx, []*backend.Message{msg}); err != nil {
-						b.Fatal(err)
-					}
-				}
-				for range backlog {
-					delay := time.Duration(0)
-					if state == "scheduled" {
-						delay = time.Hour + time.Duration(id*7919%backlog)*time.Millisecond
-					}
-					push(delay)
-				}
-				b.ReportAllocs()
-				for b.Loop() {
-					if state == "scheduled" {
-						push(time.Hour + time.Duration(id*7919%backlog)*time.Millisecond)
-					}
-					push(0)
-					ds, err := m.Reserve(ctx, []string{"q"}, 1, time.Minute)
-					if err != nil {
-						b.Fatal(err)
-					}
-					if err := m.Ack(ctx, ds); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
+	for _, batch := range []int{1, 100} {
+		for _, state := range []backend.State{backend.Ready, backend.Scheduled} {
+			for _, backlog := range []int{10_000, 1_000_000} {
+				b.Run(fmt.Sprintf("batch=%d/state=%v/backlog=%d", batch, state, backlog), func(b *testing.B) {
+					benchmarkCycle(b, batch, state, backlog)
+				})
+			}
+		}
+	}
+}
+
+func benchmarkCycle(b *testing.B, batch int, state backend.State, backlog int) {
+	ctx := context.Background()
+	m := memory.New()
+	defer m.Close()
+	pushed := 0
+	messages := make([]*backend.Message, batch)
+	push := func(spread time.Duration) {
+		for i := range messages {
+			pushed++
+			messages[i] = &backend.Message{ID: strconv.Itoa(pushed), Kind: "k", Queue: "q", Args: []byte("1")}
+			if spread > 0 { // an hour away, in no order, so that none is due
+				messages[i].Delay = time.Hour + time.Duration(pushed)*7919*time.Millisecond%spread
+			}
+		}
+		if err := m.Push(ctx, messages); err != nil {
+			b.Fatal(err)
+		}
+	}
+	spread := time.Duration(0)
+	if state == backend.Scheduled {
+		spread = time.Duration(backlog) * time.Millisecond
+	}
+	for pushed < backlog {
+		push(spread)
+	}
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if n%batch > 0 {
+			continue // an iteration is a job, and a call takes a batch of them
+		}
+		push(0)
+		for settled := 0; settled < batch; {
+			ds, err := m.Reserve(ctx, []string{"q"}, batch, time.Minute)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := m.Ack(ctx, ds); err != nil {
+				b.Fatal(err)
+			}
+			settled += len(ds)
 		}
 	}
 }

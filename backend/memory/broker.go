@@ -33,7 +33,8 @@ func (b *Broker) line(name string) *line {
 }
 
 // advance makes ready what is due: scheduled jobs, in the order of their due
-// times, and reserved ones whose lease has ended, in their old place.
+// times, and reserved ones whose lease has ended, in their old place. Those
+// who wait for them come before the caller.
 func (b *Broker) advance() {
 	if b.timed.len == 0 {
 		return
@@ -55,14 +56,14 @@ func (b *Broker) advance() {
 			b.makeReady(j)
 		}
 	}
-	// From the last to the first, so that each finds its place at the front.
-	slices.SortFunc(due, func(x, y *job) int { return cmp.Compare(y.sequence, x.sequence) })
+	slices.SortFunc(due, func(x, y *job) int { return cmp.Compare(x.sequence, y.sequence) })
 	for _, j := range due {
 		if j.state == backend.Reserved {
 			j.line.reserved--
 			j.line.add(j)
 		}
 	}
+	b.serve()
 }
 
 // makeReady puts j at the end of the line.
@@ -102,9 +103,18 @@ func (b *Broker) forget(j *job) {
 		b.timed.remove(j)
 	}
 	j.state = gone
-	if b.ids[j.message.ID] == j {
+	switch first := b.ids[j.message.ID]; {
+	case first != j:
+		for first.twin != j {
+			first = first.twin
+		}
+		first.twin = j.twin
+	case j.twin != nil:
+		b.ids[j.message.ID] = j.twin
+	default:
 		delete(b.ids, j.message.ID)
 	}
+	j.twin = nil
 }
 
 // Push implements backend.Backend.
@@ -135,14 +145,15 @@ func (c *Backend) Push(ctx context.Context, messages []*backend.Message) error {
 func (b *Broker) enter(j *job) {
 	delay := j.message.Delay
 	j.message.Delay = 0
-	if b.ids[j.message.ID] == nil {
-		b.ids[j.message.ID] = j
-	}
+	j.twin = b.ids[j.message.ID]
+	b.ids[j.message.ID] = j
 	b.schedule(j, delay)
 }
 
 func check(m *backend.Message) error {
 	switch {
+	case m == nil:
+		return fmt.Errorf("%w: no message", backend.ErrInvalid)
 	case m.ID == "":
 		return fmt.Errorf("%w: the message has no ID", backend.ErrInvalid)
 	case m.Kind == "":
@@ -155,6 +166,13 @@ func check(m *backend.Message) error {
 		return fmt.Errorf("%w: message %s has %d bytes, at most %d are allowed", backend.ErrTooLarge, m.ID, len(m.Args), backend.MaxEnvelope)
 	}
 	return backend.CheckQueueName(m.Queue)
+}
+
+func checkLease(lease time.Duration) error {
+	if lease < time.Millisecond || lease > maxDelay {
+		return fmt.Errorf("%w: lease of %v", backend.ErrInvalid, lease)
+	}
+	return nil
 }
 
 // PutRaw stores bytes as a foreign producer would. They are delivered as the
@@ -177,6 +195,9 @@ func (b *Broker) putRaw(queue string, raw []byte) {
 	j.message.Queue = queue
 	if j.message.ID == "" {
 		j.message.ID = "memory-" + b.newKey()
+	}
+	if err := check(&j.message); err != nil && j.malformed == nil {
+		j.malformed = fmt.Errorf("%w: %w", backend.ErrMalformed, err)
 	}
 	b.enter(j)
 }
@@ -276,8 +297,8 @@ func (c *Backend) Ack(ctx context.Context, deliveries []*backend.Delivery) error
 
 // Extend implements backend.Extender.
 func (c *Backend) Extend(ctx context.Context, deliveries []*backend.Delivery, lease time.Duration) error {
-	if lease <= 0 || lease > maxDelay {
-		return fmt.Errorf("%w: lease of %v", backend.ErrInvalid, lease)
+	if err := checkLease(lease); err != nil {
+		return err
 	}
 	until := c.broker.ticks(lease)
 	return c.settle(ctx, len(deliveries),
@@ -314,10 +335,8 @@ func (c *Backend) Release(ctx context.Context, deliveries []*backend.Delivery, d
 		return fmt.Errorf("%w: delay of %v", backend.ErrInvalid, delay)
 	}
 	b := c.broker
-	last := len(deliveries) - 1
-	// From the last to the first, so that each finds its place at the front.
-	err := c.settle(ctx, len(deliveries),
-		func(i int) *backend.Delivery { return deliveries[last-i] },
+	return c.settle(ctx, len(deliveries),
+		func(i int) *backend.Delivery { return deliveries[i] },
 		func(_ int, j *job) error {
 			b.timed.remove(j)
 			j.line.reserved--
@@ -330,10 +349,6 @@ func (c *Backend) Release(ctx context.Context, deliveries []*backend.Delivery, d
 			}
 			return nil
 		})
-	if batch, ok := err.(*backend.BatchError); ok {
-		slices.Reverse(batch.Errs)
-	}
-	return err
 }
 
 // Bury implements backend.Backend.
@@ -342,16 +357,15 @@ func (c *Backend) Bury(ctx context.Context, burials []backend.Burial) error {
 	return c.settle(ctx, len(burials),
 		func(i int) *backend.Delivery { return burials[i].Delivery },
 		func(i int, j *job) error {
-			failure := burials[i].Failure
 			b.forget(j)
 			if m := burials[i].Message; m != nil && j.malformed == nil {
 				queue := j.message.Queue
 				j.message = *m
 				j.message.Queue, j.message.Delay = queue, 0
+				j.raw = nil
 			}
 			j.state = backend.Dead
-			j.failure = &failure
-			j.key = b.newKey()
+			j.grave = &grave{b.newKey(), burials[i].Failure}
 			j.line.dead.pushBack(j)
 			return nil
 		})

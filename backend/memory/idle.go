@@ -9,8 +9,9 @@ import (
 
 // idler is a call of Idle.
 type idler struct {
-	lines []*line
-	done  chan struct{}
+	backend *Backend
+	lines   []*line
+	done    chan error // of capacity 1
 }
 
 // Idle waits until the named queues hold no message that is ready or
@@ -27,15 +28,15 @@ func (c *Backend) Idle(ctx context.Context, queues ...string) error {
 		return err
 	}
 	b := c.broker
-	i := &idler{done: make(chan struct{})}
+	i := &idler{backend: c, done: make(chan error, 1)}
 	for _, name := range queues {
 		i.lines = append(i.lines, b.line(name))
 	}
 	b.idlers = append(b.idlers, i)
 	b.unlock()
 	select {
-	case <-i.done:
-		return nil
+	case err := <-i.done:
+		return err
 	case <-ctx.Done():
 	}
 	b.mu.Lock()
@@ -54,7 +55,7 @@ func (b *Broker) wakeIdlers() {
 				return false
 			}
 		}
-		close(i.done)
+		i.done <- nil
 		return true
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
@@ -50,39 +51,46 @@ func (c *Backend) Peek(ctx context.Context, queue string, state backend.State, o
 	if offset < 0 || limit < 0 {
 		return nil, fmt.Errorf("%w: Peek with offset %d and limit %d", backend.ErrInvalid, offset, limit)
 	}
+	if state < backend.Ready || state > backend.Dead {
+		return nil, fmt.Errorf("%w: Peek at state %d", backend.ErrInvalid, state)
+	}
 	var entries []*backend.Entry
 	err := c.with(ctx, queue, func(l *line) {
-		show := func(j *job) {
+		for j := range c.broker.in(l, state) {
+			if len(entries) == limit {
+				return
+			}
 			if offset > 0 {
 				offset--
-			} else if len(entries) < limit {
-				entries = append(entries, c.broker.entry(j))
+				continue
 			}
-		}
-		switch state {
-		case backend.Ready:
-			for _, level := range l.levels {
-				level.jobs.each(show)
-			}
-		case backend.Dead:
-			l.dead.each(show)
-		default:
-			for _, j := range c.broker.timedOf(l, state) {
-				show(j)
-			}
+			entries = append(entries, c.broker.entry(j))
 		}
 	})
 	return entries, err
 }
 
+// in yields the jobs of a line that are in a state, in the order of Peek. Its
+// user must not change the line.
+func (b *Broker) in(l *line, state backend.State) iter.Seq[*job] {
+	switch state {
+	case backend.Ready:
+		return l.all
+	case backend.Dead:
+		return l.dead.all
+	default:
+		return slices.Values(b.timedOf(l, state))
+	}
+}
+
 // timedOf returns the scheduled or the reserved jobs of a line by due time.
 func (b *Broker) timedOf(l *line, state backend.State) []*job {
 	var jobs []*job
-	b.timed.each(func(j *job) {
+	for j := range b.timed.all {
 		if j.line == l && j.state == state {
 			jobs = append(jobs, j)
 		}
-	})
+	}
 	slices.SortFunc(jobs, func(x, y *job) int {
 		return cmp.Or(cmp.Compare(x.due, y.due), cmp.Compare(x.sequence, y.sequence))
 	})
@@ -92,14 +100,16 @@ func (b *Broker) timedOf(l *line, state backend.State) []*job {
 func (b *Broker) entry(j *job) *backend.Entry {
 	e := &backend.Entry{
 		Message:   j.message,
-		Key:       j.key,
 		State:     j.state,
-		Failure:   j.failure,
 		Raw:       j.raw,
 		Malformed: j.malformed,
 	}
 	if j.malformed != nil {
 		e.Message = backend.Message{Queue: j.line.name}
+	}
+	if j.grave != nil {
+		failure := j.grave.failure
+		e.Key, e.Failure = j.grave.key, &failure
 	}
 	if j.state == backend.Scheduled {
 		e.DueAt = b.timeOf(j.due)
@@ -111,11 +121,11 @@ func (b *Broker) entry(j *job) *backend.Entry {
 func (c *Backend) Requeue(ctx context.Context, queue string, keys ...string) (int, error) {
 	return c.unbury(ctx, queue, keys, func(j *job) {
 		b := c.broker
-		if j.raw != nil {
+		if j.malformed != nil {
 			b.putRaw(queue, j.raw)
 			return
 		}
-		j.message.Attempt, j.deliveries, j.failure, j.key = 0, 0, nil, ""
+		j.message.Attempt, j.deliveries, j.grave = 0, 0, nil
 		b.enter(j)
 	})
 }
@@ -132,13 +142,13 @@ func (c *Backend) unbury(ctx context.Context, queue string, keys []string, f fun
 		for _, key := range keys {
 			wanted[key] = true
 		}
-		l.dead.each(func(j *job) {
-			if wanted[j.key] {
+		for j := range l.dead.all {
+			if wanted[j.grave.key] {
 				n++
 				l.dead.remove(j)
 				f(j)
 			}
-		})
+		}
 	})
 	return n, err
 }
@@ -153,12 +163,14 @@ func (c *Backend) Remove(ctx context.Context, queue string, filter backend.Filte
 	}
 	n := 0
 	err := c.with(ctx, queue, func(l *line) {
-		j := c.broker.ids[filter.ID]
-		if j == nil || j.line != l || j.state == backend.Reserved || filter.Kind != "" && filter.Kind != j.message.Kind {
-			return
+		for j := c.broker.ids[filter.ID]; j != nil; {
+			twin := j.twin
+			if j.line == l && j.state != backend.Reserved && (filter.Kind == "" || filter.Kind == j.message.Kind) {
+				c.broker.forget(j)
+				n++
+			}
+			j = twin
 		}
-		c.broker.forget(j)
-		n = 1
 	})
 	return n, err
 }
@@ -172,23 +184,18 @@ func (c *Backend) Purge(ctx context.Context, queue string) (int, error) {
 func (c *Backend) remove(ctx context.Context, queue string, match func(*job) bool) (int, error) {
 	n := 0
 	err := c.with(ctx, queue, func(l *line) {
-		var gone []*job
-		for _, level := range l.levels {
-			level.jobs.each(func(j *job) {
+		var matching []*job
+		for _, state := range []backend.State{backend.Ready, backend.Scheduled} {
+			for j := range c.broker.in(l, state) {
 				if match(j) {
-					gone = append(gone, j)
+					matching = append(matching, j)
 				}
-			})
-		}
-		for _, j := range c.broker.timedOf(l, backend.Scheduled) {
-			if match(j) {
-				gone = append(gone, j)
 			}
 		}
-		for _, j := range gone {
+		for _, j := range matching {
 			c.broker.forget(j)
 		}
-		n = len(gone)
+		n = len(matching)
 	})
 	return n, err
 }

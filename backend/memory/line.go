@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/goferhq/queue/backend"
@@ -18,11 +19,17 @@ type job struct {
 	token      uint64 // of the latest loan; a receipt with another one is stale
 	due        int64  // tick: of becoming ready, or of the end of the lease
 	line       *line
-	failure    *backend.Failure // of a dead job
-	key        string           // of a dead job
+	grave      *grave // of a dead job
 
 	prev, next *job  // of the list that the job is in
 	slot       int16 // of the wheel, when it is in there
+	twin       *job  // another job with the same ID; see Broker.ids
+}
+
+// grave is what the dead set keeps beside a job.
+type grave struct {
+	key     string
+	failure backend.Failure
 }
 
 // line is one queue: its ready jobs by priority, and its dead ones.
@@ -41,6 +48,7 @@ type line struct {
 type level struct {
 	priority int
 	jobs     list
+	finger   *job // where a job came back last: the next one's place is near
 }
 
 func (l *line) level(priority int) (index int, found bool) {
@@ -51,8 +59,9 @@ func (l *line) level(priority int) (index int, found bool) {
 }
 
 // add puts j, whose sequence is set, in its place among the ready jobs. That
-// is the end for a job that has just become ready, and near the front for one
-// that comes back.
+// is the end for a job that has just become ready. For one that comes back it
+// is sought from where the previous one did: jobs that are given back, or
+// whose leases end, one after the other were mostly reserved in that order.
 func (l *line) add(j *job) {
 	i, found := l.level(j.message.Priority)
 	if !found {
@@ -64,27 +73,34 @@ func (l *line) add(j *job) {
 		added.priority = j.message.Priority
 		l.levels = slices.Insert(l.levels, i, added)
 	}
-	jobs := &l.levels[i].jobs
+	v := l.levels[i]
 	j.state = backend.Ready
 	l.ready++
-	if jobs.last == nil || jobs.last.sequence < j.sequence {
-		jobs.pushBack(j)
+	if v.jobs.last == nil || v.jobs.last.sequence < j.sequence {
+		v.jobs.pushBack(j)
 		return
 	}
-	var before *job
-	for at := jobs.first; at.sequence < j.sequence; at = at.next {
-		before = at
+	before := cmp.Or(v.finger, v.jobs.first)
+	for before != nil && before.sequence > j.sequence {
+		before = before.prev
 	}
-	jobs.insertAfter(before, j)
+	for before != nil && before.next.sequence < j.sequence {
+		before = before.next
+	}
+	v.jobs.insertAfter(before, j)
+	v.finger = j
 }
 
 func (l *line) remove(j *job) {
 	i, _ := l.level(j.message.Priority)
-	jobs := &l.levels[i].jobs
-	jobs.remove(j)
+	v := l.levels[i]
+	if v.finger == j {
+		v.finger = cmp.Or(j.next, j.prev)
+	}
+	v.jobs.remove(j)
 	l.ready--
-	if jobs.first == nil {
-		l.spare = l.levels[i]
+	if v.jobs.first == nil {
+		l.spare = v
 		l.levels = slices.Delete(l.levels, i, i+1)
 	}
 }
@@ -95,4 +111,15 @@ func (l *line) first() *job {
 		return nil
 	}
 	return l.levels[0].jobs.first
+}
+
+// all yields the ready jobs in the order in which they are reserved.
+func (l *line) all(yield func(*job) bool) {
+	for _, v := range l.levels {
+		for j := range v.jobs.all {
+			if !yield(j) {
+				return
+			}
+		}
+	}
 }

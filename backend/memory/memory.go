@@ -22,6 +22,8 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +42,7 @@ func open(_ context.Context, u *url.URL) (backend.Backend, error) {
 	if err := backend.NewParams(u).Err(); err != nil {
 		return nil, err
 	}
-	if u.User != nil || u.Port() != "" || u.Path != "" && u.Path != "/" {
+	if u.User != nil || strings.Contains(u.Host, ":") || u.Path != "" && u.Path != "/" || u.Fragment != "" {
 		return nil, fmt.Errorf("%w: a memory URL is memory:// or memory://name and nothing more", backend.ErrInvalid)
 	}
 	if u.Host == "" {
@@ -69,7 +71,7 @@ type Broker struct {
 	mu       sync.Mutex // guards all below
 	base     time.Time  // tick 0
 	lines    map[string]*line
-	ids      map[string]*job // ready, scheduled and reserved ones
+	ids      map[string]*job // ready, scheduled and reserved ones; more of one ID follow by twin
 	timed    wheel           // scheduled and reserved ones
 	sequence uint64
 	keys     uint64 // of dead jobs, so far
@@ -143,16 +145,18 @@ func (c *Backend) Close() error {
 		return nil
 	}
 	c.closed = true
-	left := b.waiters[:0]
-	for _, w := range b.waiters {
+	b.waiters = slices.DeleteFunc(b.waiters, func(w *waiter) bool {
 		if w.backend == c {
 			close(w.deliveries)
-		} else {
-			left = append(left, w)
 		}
-	}
-	clear(b.waiters[len(left):])
-	b.waiters = left
+		return w.backend == c
+	})
+	b.idlers = slices.DeleteFunc(b.idlers, func(i *idler) bool {
+		if i.backend == c {
+			i.done <- backend.ErrClosed
+		}
+		return i.backend == c
+	})
 	b.setAlarm()
 	return nil
 }

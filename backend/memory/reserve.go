@@ -27,8 +27,9 @@ func (c *Backend) Reserve(ctx context.Context, queues []string, max int, lease t
 		return nil, fmt.Errorf("%w: Reserve from no queue", backend.ErrInvalid)
 	case max < 1:
 		return nil, fmt.Errorf("%w: Reserve of at most %d", backend.ErrInvalid, max)
-	case lease < time.Millisecond || lease > maxDelay:
-		return nil, fmt.Errorf("%w: lease of %v", backend.ErrInvalid, lease)
+	}
+	if err := checkLease(lease); err != nil {
+		return nil, err
 	}
 	for _, name := range queues {
 		if err := backend.CheckQueueName(name); err != nil {

@@ -62,8 +62,9 @@ func (w *wheel) remove(j *job) {
 }
 
 // next returns the earliest tick at which advance may have something to do:
-// exact when it is less than 64 ms away, else the tick at which the jobs of
-// the earliest slot move down.
+// that at which the jobs of the earliest slot are due, or move down. A job
+// moves at most once a level, so waiting for it takes a few steps, however far
+// away it is.
 func (w *wheel) next() (tick int64, ok bool) {
 	if w.passed.first != nil {
 		return w.tick, true
@@ -123,12 +124,20 @@ func (w *wheel) advance(now int64) *job {
 	return due
 }
 
-// each calls f for every job in the wheel.
-func (w *wheel) each(f func(*job)) {
-	w.passed.each(f)
+// all yields every job in the wheel.
+func (w *wheel) all(yield func(*job) bool) {
+	for j := range w.passed.all {
+		if !yield(j) {
+			return
+		}
+	}
 	for level := range w.slots {
 		for slot := range w.slots[level] {
-			w.slots[level][slot].each(f)
+			for j := range w.slots[level][slot].all {
+				if !yield(j) {
+					return
+				}
+			}
 		}
 	}
 }
@@ -181,10 +190,13 @@ func (l *list) take() *job {
 	return first
 }
 
-func (l *list) each(f func(*job)) {
+// all yields the jobs of the list, of which each may be removed in its turn.
+func (l *list) all(yield func(*job) bool) {
 	for j := l.first; j != nil; {
 		next := j.next
-		f(j)
+		if !yield(j) {
+			return
+		}
 		j = next
 	}
 }
