@@ -64,6 +64,9 @@ func (s *settings) readAll(r *registration, m *backend.Message) error {
 		s.retry, s.timeout = r.defaults.retry, r.defaults.timeout
 	}
 	for name, raw := range m.Extra {
+		if string(raw) == "null" { // counts as absent, as for all fields
+			continue
+		}
 		if err := s.read(name, raw); err != nil {
 			return fmt.Errorf("%w: field %q: %w", ErrMalformed, name, err)
 		}

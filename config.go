@@ -128,7 +128,7 @@ func Handlers(mux *Mux) OpenOption {
 	return openOption(func(c *config) {
 		if mux == nil {
 			c.fail("Handlers(nil)")
-			mux = DefaultMux
+			return
 		}
 		c.mux = mux
 	})
@@ -136,9 +136,10 @@ func Handlers(mux *Mux) OpenOption {
 
 // Use adds middleware to the chain, inside of the default one and around the
 // handler, the first outermost: it sees the handler's own error and may give
-// it a verdict.
+// it a verdict. It does not see what never comes to a handler: malformed bytes,
+// unknown kinds, jobs that kill their workers; [Hooks.AfterAttempt] sees all.
 func Use(middleware ...Middleware) OpenOption {
-	return openOption(func(c *config) { c.middleware = append(c.middleware, middleware...) })
+	return openOption(func(c *config) { c.use(middleware) })
 }
 
 // UseOnly replaces the whole chain, the default one included: the first is
@@ -146,7 +147,20 @@ func Use(middleware ...Middleware) OpenOption {
 // their defaults; without Logging, Tracking or [Hooks.Middleware] there is
 // none of that.
 func UseOnly(middleware ...Middleware) OpenOption {
-	return openOption(func(c *config) { c.middleware, c.replaced = middleware, true })
+	return openOption(func(c *config) {
+		c.middleware, c.replaced = nil, true
+		c.use(middleware)
+	})
+}
+
+func (c *config) use(middleware []Middleware) {
+	for _, m := range middleware {
+		if m == nil {
+			c.fail("nil middleware")
+			return
+		}
+	}
+	c.middleware = append(c.middleware, middleware...)
 }
 
 // Logger is where the queue and the default Logging write. The default is

@@ -52,13 +52,16 @@ type decision struct {
 
 func (d *decision) Error() string {
 	what := d.verdict.String()
-	if d.delay > 0 {
+	switch {
+	case d.delay > 0 && d.verdict == Retried:
+		what = fmt.Sprintf("%s in %v", what, d.delay)
+	case d.delay > 0:
 		what = fmt.Sprintf("%s for %v", what, d.delay)
 	}
 	if d.err == nil {
 		return "queue: job " + what
 	}
-	return what + ": " + d.err.Error()
+	return what + ": " + textOf(d.err)
 }
 
 func (d *decision) Unwrap() error { return d.err }
@@ -97,6 +100,10 @@ func VerdictOf(err error) (Verdict, time.Duration) {
 	}
 	return Undecided, 0
 }
+
+// textOf returns the text of an error of the user's code. Its Error method may
+// panic, as that of many a nil pointer does; package fmt survives that.
+func textOf(err error) string { return fmt.Sprint(err) }
 
 // cause returns the error that a decision was made for: what the user's code
 // returned.

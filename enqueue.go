@@ -33,14 +33,17 @@ type Request struct {
 // Errors tell whether the job can have been stored: it was not with
 // [ErrInvalid], [ErrInvalidArgs], [ErrTooLarge], [ErrUnsupported],
 // [ErrUnavailable], [ErrNoStore], [ErrDuplicate], [ErrVetoed] and [ErrClosed];
-// any other, such as that of ctx, leaves it open.
+// any other, such as that of ctx, leaves it open. The ID is then returned beside
+// it: on a broker with the limit UniqueIDs the same Enqueue with ID(id) stores
+// no second job.
 func (q *Queue) Enqueue(ctx context.Context, kind string, args any, options ...Option) (id string, err error) {
 	return q.enqueue(ctx, kind, args, q.defaultsOf(kind), options)
 }
 
 // EnqueueMany adds jobs in one batch and returns their IDs in order. If one of
 // them is invalid none is stored. If the broker, a Unique or a hook refuses
-// some, the error is a [*BatchError] that says which; the others are stored.
+// some, the error is a [*BatchError] that says which, and what each of its
+// errors means is as with Enqueue; the others are stored.
 func (q *Queue) EnqueueMany(ctx context.Context, jobs ...Request) ([]string, error) {
 	return q.enqueueMany(ctx, len(jobs), func(i int) (string, any, jobOptions, []Option) {
 		return jobs[i].Kind, jobs[i].Args, q.defaultsOf(jobs[i].Kind), jobs[i].Options
@@ -65,10 +68,11 @@ func (q *Queue) enqueue(ctx context.Context, kind string, args any, defaults job
 		return "", err
 	}
 	if q.plain(one) {
-		if err := q.pusher.push(ctx, one); err != nil {
-			return "", backend.ErrorAt(err, 0)
+		err := backend.ErrorAt(q.pusher.push(ctx, one), 0)
+		if notStored(err) {
+			return "", err
 		}
-		return m.ID, nil
+		return m.ID, err
 	}
 	ids, err := q.push(ctx, one)
 	return ids[0], backend.ErrorAt(err, 0)
@@ -80,7 +84,7 @@ func (q *Queue) enqueueMany(ctx context.Context, n int, job func(i int) (string,
 		messages[i] = new(backend.Message)
 		kind, args, defaults, options := job(i)
 		if err := q.fill(messages[i], kind, args, defaults, options); err != nil {
-			return nil, fmt.Errorf("job %d of %d: %w", i, n, err)
+			return nil, fmt.Errorf("job %d of %d: %w", i+1, n, err)
 		}
 	}
 	if n == 0 {
@@ -157,10 +161,11 @@ func (q *Queue) encodeArgs(kind string, args any) (Raw, error) {
 		return nil, fmt.Errorf("%w: kind %s: args are nil; use struct{}{} for a job without any", ErrInvalidArgs, kind)
 	}
 	if raw, ok := args.(Raw); ok {
-		if !json.Valid(raw) {
-			return nil, fmt.Errorf("%w: kind %s: the raw args are not JSON", ErrInvalidArgs, kind)
+		// The envelope is the judge, on any broker: of JSON, UTF-8 and depth.
+		if _, err := backend.AppendEnvelope(nil, &backend.Message{Kind: kind, Args: raw}); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalidArgs, err)
 		}
-		return raw, nil
+		return slices.Clone(raw), nil // the caller may use raw again
 	}
 	if r := q.mux.lookup(kind); r != nil {
 		t := reflect.TypeOf(args)
@@ -268,8 +273,8 @@ func (q *Queue) push(ctx context.Context, messages []*backend.Message) ([]string
 			q.hooks.afterEnqueue(ctx, m)
 			continue
 		}
-		ids[at[i]] = ""
 		if notStored(err) {
+			ids[at[i]] = ""
 			q.unlockUnique(m)
 			q.untrack(m)
 		}

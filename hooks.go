@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"time"
 
@@ -51,6 +52,12 @@ type Hooks struct {
 	OnRetry   func(ctx context.Context, job *Job[Raw], err error, delay time.Duration)
 	OnBury    func(ctx context.Context, job *Job[Raw], err error)
 
+	// AfterAttempt is called by the worker itself after every attempt, outside
+	// of all middleware, also when UseOnly has replaced the chain: verdict is
+	// what becomes of the job, delay when it runs again if it does, and err
+	// what its handler returned, or why it had none.
+	AfterAttempt func(ctx context.Context, job *Job[Raw], verdict Verdict, delay time.Duration, err error)
+
 	// WorkerStop is called when Run ends, after the last job.
 	WorkerStop func(ctx context.Context)
 }
@@ -69,14 +76,15 @@ func (l hookList) middleware() Middleware {
 		if len(l) == 0 {
 			return next
 		}
-		return HandlerFunc[Raw](func(ctx context.Context, job *Job[Raw]) error {
+		// A hook that panics fails the attempt, and Logging tells of it.
+		return Recover()(HandlerFunc[Raw](func(ctx context.Context, job *Job[Raw]) error {
 			err := l.beforePerform(ctx, job)
 			if err == nil {
 				err = next.Handle(ctx, job)
 			}
 			l.afterPerform(ctx, job, err)
 			return err
-		})
+		}))
 	}
 }
 
@@ -118,6 +126,28 @@ func (l hookList) afterPerform(ctx context.Context, job *Job[Raw], err error) {
 	}
 }
 
+// afterAttempt survives what it calls: no middleware stands around it.
+func (l hookList) afterAttempt(ctx context.Context, job *Job[Raw], err error, logger *slog.Logger) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		v := recover()
+		if v == nil {
+			v = ErrGoexit
+		}
+		logger.ErrorContext(ctx, "queue: AfterAttempt panicked", "kind", job.Kind, "id", job.ID, "panic", v)
+	}()
+	verdict, delay := VerdictOf(err)
+	for _, h := range l {
+		if h.AfterAttempt != nil {
+			h.AfterAttempt(ctx, job, verdict, delay, cause(err))
+		}
+	}
+	returned = true
+}
+
 // aroundEnqueue reports whether there are hooks to call for an Enqueue.
 func (l hookList) aroundEnqueue() bool {
 	for _, h := range l {
@@ -142,6 +172,9 @@ func (l hookList) beforeEnqueue(ctx context.Context, m *backend.Message) error {
 			return fmt.Errorf("%w: %w", ErrVetoed, err)
 		}
 		if !maps.Equal(m.Header, job.Header) {
+			if err := checkHeader(job.Header); err != nil {
+				return err
+			}
 			m.Header = job.Header
 		}
 	}
@@ -162,9 +195,10 @@ func (l hookList) afterEnqueue(ctx context.Context, m *backend.Message) {
 }
 
 func (l hookList) workerStart(ctx context.Context) error {
-	for _, h := range l {
+	for i, h := range l {
 		if h.WorkerStart != nil {
 			if err := h.WorkerStart(ctx); err != nil {
+				l[:i].workerStop(context.WithoutCancel(ctx)) // for those that have started
 				return fmt.Errorf("queue: WorkerStart: %w", err)
 			}
 		}

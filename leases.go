@@ -15,6 +15,8 @@ type leases struct {
 	worker   *worker
 	extender backend.Extender // nil where the broker has no leases
 	lease    time.Duration
+	ctx      context.Context // of the calls; ends with the worker
+	cancel   context.CancelFunc
 
 	mu      sync.Mutex // guards all below and the fields that attempt says
 	first   *attempt
@@ -26,6 +28,7 @@ type leases struct {
 func newLeases(w *worker) *leases {
 	l := &leases{worker: w, lease: w.queue.config.lease}
 	l.extender, _ = backend.As[backend.Extender](w.queue.backend)
+	l.ctx, l.cancel = context.WithCancel(w.base)
 	return l
 }
 
@@ -42,7 +45,7 @@ func (l *leases) add(attempts []attempt) {
 		}
 		l.first = a
 	}
-	if !l.ticking {
+	if !l.ticking && !l.closed {
 		l.ticking = true
 		l.schedule(l.lease / 3)
 	}
@@ -57,11 +60,12 @@ func (l *leases) schedule(d time.Duration) {
 }
 
 // begin notes that the context of a can now be cancelled, and reports whether
-// its lease is still held.
+// its lease is still held and the worker goes on: what begins later than the
+// shutdown looks for would never be cancelled.
 func (l *leases) begin(a *attempt) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.begun = !a.lost
+	a.begun = !a.lost && !l.worker.stopping.Load()
 	return a.begun
 }
 
@@ -113,6 +117,7 @@ func (l *leases) each(f func(*attempt)) {
 }
 
 func (l *leases) close() {
+	l.cancel()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
@@ -126,14 +131,19 @@ func (l *leases) tick() {
 	l.worker.settler.abortHanging(now)
 	var held []*attempt
 	var deliveries []*backend.Delivery
+	timeout := l.lease / 3
 	l.each(func(a *attempt) {
 		l.reportStuck(a, now)
-		if !a.lost && a.until.Sub(now) < l.lease*5/6 {
+		left := a.until.Sub(now)
+		if !a.lost && left < l.lease*5/6 {
 			held, deliveries = append(held, a), append(deliveries, a.delivery)
+			if left > 0 { // a job must hear in time that its lease has ended
+				timeout = min(timeout, left)
+			}
 		}
 	})
 	next := l.lease / 3
-	if l.extender != nil && len(held) > 0 && !l.extend(now, held, deliveries) {
+	if l.extender != nil && len(held) > 0 && !l.extend(now, timeout, held, deliveries) {
 		next = l.lease / 12 // there is time for another try, and one more
 	}
 	l.mu.Lock()
@@ -147,8 +157,8 @@ func (l *leases) tick() {
 // extend prolongs leases from now, and loses those that the broker no longer
 // grants or that have ended while it could not be asked. It reports whether
 // the broker answered.
-func (l *leases) extend(now time.Time, held []*attempt, deliveries []*backend.Delivery) bool {
-	ctx, cancel := context.WithTimeout(l.worker.base, l.lease/3)
+func (l *leases) extend(now time.Time, timeout time.Duration, held []*attempt, deliveries []*backend.Delivery) bool {
+	ctx, cancel := context.WithTimeout(l.ctx, timeout)
 	defer cancel()
 	err := l.extender.Extend(ctx, deliveries, l.lease)
 	answered := true

@@ -2,13 +2,14 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
 
 // Logging tells what happens to each job: its start at debug, its success,
 // release or cancellation at info with the duration, a retry at warn, a burial
-// at error. The arguments of jobs are not logged; see LoggingArgs.
+// at error, a panic with its stack. The arguments of jobs are not logged; see LoggingArgs.
 func Logging(logger *slog.Logger) Middleware { return logging(logger, false) }
 
 // LoggingArgs is Logging with the arguments of jobs. They often hold what does
@@ -37,6 +38,9 @@ func logging(logger *slog.Logger, args bool) Middleware {
 			}
 			if err != nil {
 				attrs = append(attrs, slog.Any("error", cause(err)))
+			}
+			if p, ok := errors.AsType[*PanicError](err); ok {
+				attrs = append(attrs, slog.String("stack", string(p.Stack)))
 			}
 			logger.LogAttrs(ctx, level, message, attrs...)
 			return err

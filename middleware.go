@@ -112,11 +112,27 @@ func decide(ctx context.Context, job *Job[Raw], err error, policy retry.Policy) 
 	if !job.EnqueuedAt.IsZero() {
 		failed.Elapsed = time.Since(job.EnqueuedAt)
 	}
-	delay, again := policy.Next(failed)
+	delay, again, panicked := ask(policy, failed)
+	if panicked != nil {
+		err = errors.Join(err, panicked)
+	}
 	if !again {
 		return Bury(err)
 	}
 	return RetryIn(delay, err)
+}
+
+// ask asks a policy, which may be the user's code. The default stands in for
+// one that panics.
+func ask(policy retry.Policy, failed retry.Attempt) (delay time.Duration, again bool, panicked error) {
+	defer func() {
+		if v := recover(); v != nil {
+			panicked = &PanicError{Value: v, Stack: debug.Stack()}
+			delay, again = retry.Default().Next(failed)
+		}
+	}()
+	delay, again = policy.Next(failed)
+	return delay, again, nil
 }
 
 // MaxAttemptsOf buries a job instead of retrying it once it has had the

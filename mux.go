@@ -38,6 +38,16 @@ func (m *Mux) lookup(kind string) *registration {
 	return (*kinds)[kind]
 }
 
+// Handler returns the handler of a kind as a worker calls it inside of all
+// middleware: it decodes the arguments and runs SetUp and TearDown. It is nil
+// when the kind is not registered.
+func (m *Mux) Handler(kind string) Handler[Raw] {
+	if r := m.lookup(kind); r != nil {
+		return r.handler
+	}
+	return nil
+}
+
 // Kinds returns the names of the registered kinds, sorted.
 func (m *Mux) Kinds() []string {
 	kinds := m.kinds.Load()

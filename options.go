@@ -66,7 +66,9 @@ func (o *jobOptions) travel() {
 	o.timeoutTravels = o.timeout != 0
 }
 
-// On sends the job to a queue other than [DefaultQueue].
+// On sends the job to a queue other than [DefaultQueue]. As the default of a
+// kind it is also where Run looks for jobs; of a queue that only an Enqueue
+// names, Run has to be told with Queues.
 func On(queue string) Option {
 	return func(o *jobOptions) {
 		if err := backend.CheckQueueName(queue); err != nil && o.err == nil {
@@ -168,8 +170,8 @@ func Unique(ttl time.Duration) Option {
 // queue and arguments.
 func UniqueBy(key string, ttl time.Duration) Option {
 	return func(o *jobOptions) {
-		if ttl <= 0 || key == "" || len(key) > maxNameLength {
-			o.fail("UniqueBy needs a key of 1 to %d bytes and a positive ttl", maxNameLength)
+		if ttl <= 0 || key == "" || len(key) > maxNameLength || !utf8.ValidString(key) {
+			o.fail("UniqueBy needs a key of 1 to %d bytes of UTF-8 and a positive ttl", maxNameLength)
 		}
 		o.unique, o.uniqueKey = ttl, key
 	}
@@ -184,8 +186,8 @@ func Track() Option {
 // Header adds a field to the metadata of the job.
 func Header(name, value string) Option {
 	return func(o *jobOptions) {
-		if name == "" || !utf8.ValidString(name) || !utf8.ValidString(value) {
-			o.fail("a Header has a name, and both name and value are UTF-8")
+		if err := checkHeader(map[string]string{name: value}); err != nil && o.err == nil {
+			o.err = err
 		}
 		o.header = maps.Clone(o.header) // it may be the default of a kind
 		if o.header == nil {
@@ -201,6 +203,15 @@ const maxNameLength = 255
 func checkKind(kind string) error {
 	if kind == "" || len(kind) > maxNameLength || !utf8.ValidString(kind) {
 		return fmt.Errorf("%w: a kind is 1 to %d bytes of UTF-8", ErrInvalid, maxNameLength)
+	}
+	return nil
+}
+
+func checkHeader(header map[string]string) error {
+	for name, value := range header {
+		if name == "" || !utf8.ValidString(name) || !utf8.ValidString(value) {
+			return fmt.Errorf("%w: a Header has a name, and both name and value are UTF-8", ErrInvalid)
+		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -31,8 +32,8 @@ func (p *pusher) push(ctx context.Context, messages []*backend.Message) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return notSent(ctx)
 	}
 	p.mu.Lock()
 	if !p.busy {
@@ -48,13 +49,20 @@ func (p *pusher) push(ctx context.Context, messages []*backend.Message) error {
 	case err := <-call.done:
 		return err
 	case <-ctx.Done():
-		p.mu.Lock()
-		if i := slices.Index(p.waiting, call); i >= 0 {
-			p.waiting = slices.Delete(p.waiting, i, i+1)
-		}
-		p.mu.Unlock()
-		return ctx.Err()
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.waiting, call); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+		return notSent(ctx)
+	}
+	return ctx.Err()
+}
+
+// notSent is the error of a call whose context ended before the broker had
+// heard of it: that of the context, and one that says so.
+func notSent(ctx context.Context) error {
+	return fmt.Errorf("%w: not sent: %w", ErrUnavailable, ctx.Err())
 }
 
 // next starts the calls that have gathered, if any.

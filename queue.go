@@ -28,9 +28,9 @@ type Queue struct {
 	storeBackend backend.Backend // behind the store, when Store opened it
 	tracker      *status.Tracker // nil when there is no store
 
-	closed    atomic.Bool
-	closeOnce sync.Once
-	closeErr  error
+	closed   atomic.Bool
+	closeEnd chan struct{} // closed when Close has done its work
+	closeErr error         // of Close, once that is over
 
 	mu      sync.Mutex
 	stop    context.CancelFunc  // guarded by mu: ends the Run in progress
@@ -77,8 +77,11 @@ func Open(ctx context.Context, url string, options ...OpenOption) (*Queue, error
 }
 
 // New returns a queue on an open backend, which Close will close. It panics
-// when an option is invalid.
+// when that is nil or an option is invalid.
 func New(b backend.Backend, options ...OpenOption) *Queue {
+	if b == nil {
+		panic("queue: New with a nil backend")
+	}
 	c := newConfig(options)
 	if c.storeURL != "" {
 		c.fail("Store works with Open; give New a WithStore")
@@ -94,14 +97,15 @@ func newQueue(b backend.Backend, c *config) *Queue {
 	limits := backend.LimitsOf(b)
 	c.fit(limits)
 	q := &Queue{
-		backend: b,
-		limits:  limits,
-		config:  c,
-		mux:     c.mux,
-		hooks:   c.hooks,
-		logger:  c.logger,
-		store:   c.store,
-		running: make(map[string]*attempt),
+		backend:  b,
+		limits:   limits,
+		config:   c,
+		mux:      c.mux,
+		hooks:    c.hooks,
+		logger:   c.logger,
+		store:    c.store,
+		running:  make(map[string]*attempt),
+		closeEnd: make(chan struct{}),
 	}
 	q.pusher.backend = b
 	q.pusher.most = limits.MaxBatch
@@ -146,21 +150,23 @@ func (q *Queue) Wait(ctx context.Context, id string) (Status, error) {
 // and lets go of the broker. Closing twice, or at the same time, is not an
 // error. A handler must not call it: Run waits for the handler.
 func (q *Queue) Close() error {
-	q.closeOnce.Do(func() {
-		q.closed.Store(true)
-		q.mu.Lock()
-		stop, stopped := q.stop, q.stopped
-		q.mu.Unlock()
-		if stopped != nil {
-			stop()
-			<-stopped
-		}
-		q.flushStatus()
-		q.closeErr = q.backend.Close()
-		if q.storeBackend != nil {
-			q.closeErr = errors.Join(q.closeErr, q.storeBackend.Close())
-		}
-	})
+	if !q.closed.CompareAndSwap(false, true) {
+		<-q.closeEnd
+		return q.closeErr
+	}
+	defer close(q.closeEnd)
+	q.mu.Lock()
+	stop, stopped := q.stop, q.stopped
+	q.mu.Unlock()
+	if stopped != nil {
+		stop()
+		<-stopped
+	}
+	q.flushStatus()
+	q.closeErr = q.backend.Close()
+	if q.storeBackend != nil {
+		q.closeErr = errors.Join(q.closeErr, q.storeBackend.Close())
+	}
 	return q.closeErr
 }
 

@@ -22,6 +22,7 @@ type settlement struct {
 	delay   time.Duration
 	message *backend.Message // of Retried and Buried
 	failure *backend.Failure // of Buried
+	err     error            // that it was made of
 }
 
 // settler tells the broker what came of the attempts, without a timer and
@@ -37,11 +38,13 @@ type settler struct {
 	call    context.Context    // guarded by mu: of the calls to the broker, until one hangs
 	abort   context.CancelFunc // guarded by mu: ends call
 	called  time.Time          // guarded by mu: when the latest call began
-	changed sync.Cond    // on mu: pending was taken, or the work is done
-	pending []settlement // guarded by mu
-	busy    bool         // guarded by mu: a goroutine works on what gathered
-	locks   int          // guarded by mu: goroutines that release unique jobs
-	hurried bool         // guarded by mu: add does not wait
+	changed sync.Cond          // on mu: pending was taken, or the work is done
+	pending []settlement       // guarded by mu
+	busy    bool               // guarded by mu: a goroutine works on what gathered
+	failed  []settlement       // guarded by mu: to be tried again
+	trying  bool               // guarded by mu: a goroutine tries those again
+	locks   int                // guarded by mu: goroutines that release unique jobs
+	hurried bool               // guarded by mu: add does not wait
 }
 
 // maxPending is how many settlements gather before the slots have to wait: the
@@ -58,7 +61,7 @@ func newSettler(w *worker) *settler {
 func (s *settler) add(one settlement) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.pending) >= maxPending && !s.hurried {
+	for len(s.pending)+len(s.failed) >= maxPending && !s.hurried {
 		s.changed.Wait()
 	}
 	s.pending = append(s.pending, one)
@@ -80,7 +83,7 @@ func (s *settler) hurry() {
 func (s *settler) wait() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.busy || s.locks > 0 {
+	for s.busy || s.trying || s.locks > 0 {
 		s.changed.Wait()
 	}
 }
@@ -98,13 +101,37 @@ func (s *settler) work() {
 		if len(batch) == 0 {
 			return
 		}
-		s.settle(batch)
+		s.settle(batch, false)
+	}
+}
+
+// tryAgain settles what has failed, after pauses that grow, until nothing is
+// left of that. It does so beside work: a broker may refuse one verb and take
+// the others, as a Redis without memory does with retries and acks.
+func (s *settler) tryAgain() {
+	pause := backoff{least: 50 * time.Millisecond, most: 2 * time.Second}
+	for {
+		sleep(s.ctx, pause.next())
+		s.mu.Lock()
+		batch := s.failed
+		s.failed = nil
+		s.changed.Broadcast()
+		s.mu.Unlock()
+		s.settle(batch, true)
+		s.mu.Lock()
+		if len(s.failed) == 0 {
+			s.trying = false
+			s.changed.Broadcast()
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
 	}
 }
 
 // settle makes one call for each verb that the batch needs, and one for each
-// different delay of a release.
-func (s *settler) settle(batch []settlement) {
+// different delay of a release. again says that they have failed before.
+func (s *settler) settle(batch []settlement, again bool) {
 	var retries, burials []settlement
 	var releases map[time.Duration][]settlement
 	acks := batch[:0]
@@ -124,17 +151,17 @@ func (s *settler) settle(batch []settlement) {
 		}
 	}
 	b := s.worker.queue.backend
-	s.try(acks, func(ctx context.Context, some []settlement) error {
+	s.try(acks, again, func(ctx context.Context, some []settlement) error {
 		return b.Ack(ctx, deliveriesOf(some))
 	})
-	s.try(retries, func(ctx context.Context, some []settlement) error {
+	s.try(retries, again, func(ctx context.Context, some []settlement) error {
 		replacements := make([]backend.Replacement, len(some))
 		for i, one := range some {
 			replacements[i] = backend.Replacement{Delivery: one.attempt.delivery, Message: one.message}
 		}
 		return b.Retry(ctx, replacements)
 	})
-	s.try(burials, func(ctx context.Context, some []settlement) error {
+	s.try(burials, again, func(ctx context.Context, some []settlement) error {
 		list := make([]backend.Burial, len(some))
 		for i, one := range some {
 			list[i] = backend.Burial{Delivery: one.attempt.delivery, Message: one.message, Failure: *one.failure}
@@ -142,7 +169,7 @@ func (s *settler) settle(batch []settlement) {
 		return b.Bury(ctx, list)
 	})
 	for delay, some := range releases {
-		s.try(some, func(ctx context.Context, some []settlement) error {
+		s.try(some, again, func(ctx context.Context, some []settlement) error {
 			return b.Release(ctx, deliveriesOf(some), delay)
 		})
 	}
@@ -156,34 +183,47 @@ func deliveriesOf(batch []settlement) []*backend.Delivery {
 	return deliveries
 }
 
-// try calls the broker for batch, and again for those of it that failed, for
-// as long as their lease runs.
-func (s *settler) try(batch []settlement, call func(context.Context, []settlement) error) {
-	pause := backoff{least: 50 * time.Millisecond, most: 2 * time.Second}
-	for len(batch) > 0 {
-		err := call(s.callContext(), batch)
-		var settled, again []settlement
-		for i, one := range batch {
-			err := backend.ErrorAt(err, i)
-			switch {
-			case err == nil:
-				settled = append(settled, one)
-			case isLeaseLost(err), errors.Is(err, ErrClosed):
-				s.giveUp(one, err)
-			case isPermanent(err):
-				s.refused(one, err)
-			case s.ctx.Err() != nil || s.worker.leases.over(one.attempt):
-				s.giveUp(one, err)
-			default:
-				again = append(again, one)
-			}
+// try calls the broker for batch. What fails is tried again for as long as
+// its lease runs.
+func (s *settler) try(batch []settlement, again bool, call func(context.Context, []settlement) error) {
+	if len(batch) == 0 {
+		return
+	}
+	var err error
+	if again {
+		ctx, cancel := context.WithTimeout(s.ctx, s.worker.leases.lease)
+		err = call(ctx, batch)
+		cancel()
+	} else {
+		err = call(s.callContext(), batch)
+	}
+	var settled, failed []settlement
+	for i, one := range batch {
+		err := backend.ErrorAt(err, i)
+		switch {
+		case err == nil:
+			settled = append(settled, one)
+		case isLeaseLost(err), errors.Is(err, ErrClosed):
+			s.giveUp(one, err)
+		case isPermanent(err):
+			s.refused(one, again, err)
+		case s.ctx.Err() != nil || s.worker.leases.over(one.attempt):
+			s.giveUp(one, err)
+		default:
+			failed = append(failed, one)
 		}
-		s.settled(settled)
-		if batch = again; len(batch) > 0 {
-			wait := pause.next()
-			s.worker.queue.logger.Warn("queue: cannot settle jobs", "jobs", len(batch), "error", err, "next_try_in", wait)
-			sleep(s.ctx, wait)
-		}
+	}
+	s.settled(settled)
+	if len(failed) == 0 {
+		return
+	}
+	s.worker.queue.logger.Warn("queue: cannot settle jobs; trying again", "jobs", len(failed), "error", err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = append(s.failed, failed...)
+	if !s.trying {
+		s.trying = true
+		go s.tryAgain()
 	}
 }
 
@@ -263,7 +303,7 @@ func (s *settler) giveUp(one settlement, err error) {
 
 // refused buries a job whose replacement the broker does not take. For any
 // other settlement there is nothing left to do.
-func (s *settler) refused(one settlement, err error) {
+func (s *settler) refused(one settlement, again bool, err error) {
 	if one.verdict != Retried {
 		s.giveUp(one, err)
 		return
@@ -271,7 +311,7 @@ func (s *settler) refused(one settlement, err error) {
 	one.verdict = Buried
 	one.message.Delay = 0
 	one.failure = failureOf(fmt.Errorf("the broker refused the retry: %w", err))
-	s.settle([]settlement{one})
+	s.settle([]settlement{one}, again)
 }
 
 // postponed returns m as it was before this attempt, with the number of times
@@ -304,7 +344,7 @@ func failureOf(err error) *backend.Failure {
 	err = cause(err)
 	f := &backend.Failure{
 		At:     time.Now().UTC().Round(0),
-		Error:  strings.ToValidUTF8(err.Error(), "\uFFFD"),
+		Error:  strings.ToValidUTF8(textOf(err), "\uFFFD"),
 		Type:   fmt.Sprintf("%T", err),
 		Worker: process(),
 	}

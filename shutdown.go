@@ -10,14 +10,16 @@ import (
 func (w *worker) drain() error {
 	w.stopping.Store(true)
 	w.settler.hurry()
-	close(w.ready)
-	for a := range w.ready { // together with the slots that are free
-		w.giveBack(a, 0)
-	}
 	started := time.Now()
 	grace := w.queue.config.shutdown
 	cancelled, stuck := 0, 0
-	if !within(grace, w.active.Wait) {
+	ended := func() {
+		for a := range w.ready { // together with the slots that are free
+			w.giveBack(a, 0)
+		}
+		w.active.Wait()
+	}
+	if !within(grace, ended) {
 		cancelled = w.cancelHandlers()
 		if !within(cancelGrace, w.active.Wait) {
 			stuck = w.releaseRunning()

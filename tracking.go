@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/goferhq/queue/status"
@@ -26,8 +27,11 @@ func Tracking() Middleware {
 				})
 			}
 			err := next.Handle(ctx, job)
-			now := time.Now()
-			a.track(func(r *status.Record) { a.conclude(r, err, now) })
+			now, why := time.Now(), ""
+			if err != nil {
+				why = textOf(cause(err))
+			}
+			a.track(func(r *status.Record) { a.conclude(r, err, why, now) })
 			return err
 		})
 	}
@@ -47,7 +51,7 @@ func (a *attempt) track(change func(*status.Record)) {
 	})
 }
 
-func (a *attempt) conclude(r *status.Record, err error, now time.Time) {
+func (a *attempt) conclude(r *status.Record, err error, why string, now time.Time) {
 	verdict, delay := VerdictOf(err)
 	switch verdict {
 	case Done:
@@ -65,7 +69,8 @@ func (a *attempt) conclude(r *status.Record, err error, now time.Time) {
 	default:
 		r.State, r.DueAt = status.Retrying, now.Add(delay)
 	}
-	if err != nil && verdict != Released {
-		r.AddFailure(status.Failure{Attempt: a.job.Attempt, At: now, Error: cause(err).Error()})
+	cancelledFor := verdict == Cancelled && errors.Unwrap(err) != nil
+	if verdict == Undecided || verdict == Retried || verdict == Buried || cancelledFor {
+		r.AddFailure(status.Failure{Attempt: a.job.Attempt, At: now, Error: why})
 	}
 }

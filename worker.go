@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,7 +134,16 @@ func (w *worker) run(ctx context.Context) error {
 	for range w.slots {
 		go w.slot()
 	}
-	err := w.fetch(ctx)
+	refused := make(chan error, 1)
+	go func() {
+		defer close(w.ready) // and with it the slots end
+		refused <- w.fetch(ctx)
+	}()
+	var err error
+	select {
+	case err = <-refused:
+	case <-ctx.Done(): // the broker may take its time to end a Reserve
+	}
 	return errors.Join(err, w.drain())
 }
 
@@ -227,7 +237,7 @@ func (w *worker) handle(a *attempt) {
 		w.giveBack(a, 0)
 		return
 	}
-	h := w.prepare(a)
+	r := w.prepare(a)
 	if !w.queue.begin(a) {
 		// A broker that lost this process's lease has handed the job out
 		// again while its handler still runs here.
@@ -235,13 +245,12 @@ func (w *worker) handle(a *attempt) {
 		return
 	}
 	a.ctx, a.cancel = context.WithCancelCause(w.base)
-	if !w.leases.begin(a) { // another has it by now
+	if !w.leases.begin(a) { // another has it by now, or the worker ends
 		w.queue.end(a)
-		w.leases.remove(a)
-		w.releaseRoom()
+		w.giveBack(a, 0)
 		return
 	}
-	w.finish(a, w.perform(a, h))
+	w.finish(a, w.perform(a, r))
 }
 
 // giveBack puts back a job that has not begun.
@@ -252,8 +261,8 @@ func (w *worker) giveBack(a *attempt, delay time.Duration) {
 	w.releaseRoom()
 }
 
-// prepare fills in the job and returns what is to handle it.
-func (w *worker) prepare(a *attempt) Handler[Raw] {
+// prepare fills in the job and returns the registration of its kind, or nil.
+func (w *worker) prepare(a *attempt) *registration {
 	d := a.delivery
 	a.job = jobOf(&d.Message)
 	a.job.attempt = a
@@ -275,7 +284,7 @@ func (w *worker) prepare(a *attempt) Handler[Raw] {
 	if a.settings.track && w.queue.tracker != nil {
 		a.tracker, a.began = w.queue.tracker, time.Now()
 	}
-	return w.handler(r)
+	return r
 }
 
 func malformed(err error) error {
@@ -310,57 +319,91 @@ func (w *worker) handler(r *registration) Handler[Raw] {
 	return h.(Handler[Raw])
 }
 
-// perform calls h and survives it. A panic that no middleware made an error is
-// one here. A handler that called runtime.Goexit cannot be stopped from
-// ending its goroutine: the slot goes on in a new one, where the chain runs
-// again over an attempt that has failed, so that all middleware sees it.
-func (w *worker) perform(a *attempt, h Handler[Raw]) (err error) {
+// perform calls the chain around the handler of r, decides on what it
+// returned, and survives all of the user's code on the way. A panic that no
+// middleware made an error is one here. What called runtime.Goexit cannot be
+// stopped from ending its goroutine: the slot goes on in a new one, where the
+// chain runs again over an attempt that has failed, so that all middleware
+// sees it.
+func (w *worker) perform(a *attempt, r *registration) (s settlement) {
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+		v := recover()
+		failure := &PanicError{Value: v, Stack: debug.Stack()}
+		if v != nil {
+			s = w.lastResort(a, failure)
 			return
 		}
+		failure.Value = ErrGoexit
 		again := a.foregone == nil
-		a.foregone = &PanicError{Value: ErrGoexit, Stack: debug.Stack()}
+		a.foregone = failure
 		go func() {
 			if again {
-				w.finish(a, w.perform(a, h))
-			} else { // it was the middleware that called Goexit
-				w.finish(a, a.foregone)
+				w.finish(a, w.perform(a, r))
+			} else { // it was not the handler that called Goexit
+				w.finish(a, w.lastResort(a, failure))
 			}
 			w.slot()
 		}()
 	}()
-	err = h.Handle(a.ctx, &a.job)
+	s = w.conclude(a, w.handler(r).Handle(a.ctx, &a.job))
 	returned = true
-	return err
+	return s
 }
 
-// finish settles an attempt whose handler has returned.
-func (w *worker) finish(a *attempt, err error) {
+// conclude settles an attempt by what its handler returned.
+func (w *worker) conclude(a *attempt, err error) settlement {
 	if verdict, _ := VerdictOf(err); verdict == Undecided {
 		// No middleware did. This is for a chain without Retries, and for a
 		// middleware that panicked.
 		err = decide(a.ctx, &a.job, err, retry.Default())
-		if verdict, _ := VerdictOf(err); verdict == Retried && a.job.Attempt >= DefaultMaxAttempts {
+		most := cmp.Or(a.job.MaxAttempts, DefaultMaxAttempts)
+		if verdict, _ := VerdictOf(err); verdict == Retried && a.job.Attempt >= most {
 			err = Bury(err)
 		}
 	}
-	w.queue.end(a)
-	a.cancel(nil)
-	if a.claim() {
-		w.settler.add(w.settlement(a, err))
+	return w.settlement(a, err)
+}
+
+// lastResort is conclude without any code of the user's, which has just
+// misbehaved where nobody else could deal with it.
+func (w *worker) lastResort(a *attempt, failure *PanicError) settlement {
+	if err, ok := failure.Value.(error); ok && err != ErrGoexit {
+		failure.Value = textOf(err) // has no methods that could panic again
 	}
-	w.releaseRoom()
+	if _, ok := a.settings.retry.(retry.Backoff); !ok {
+		a.settings.retry = nil
+	}
+	return w.conclude(a, failure)
+}
+
+// finish ends an attempt whose handler has returned. Should a hook call
+// runtime.Goexit, the slot goes on in a new goroutine.
+func (w *worker) finish(a *attempt, s settlement) {
+	claimed, returned := a.claim(), false
+	defer func() {
+		w.queue.end(a)
+		a.cancel(nil)
+		if claimed {
+			w.settler.add(s)
+		}
+		w.releaseRoom()
+		if !returned {
+			go w.slot()
+		}
+	}()
+	if claimed && len(w.queue.hooks) > 0 {
+		w.queue.hooks.afterAttempt(a.ctx, &a.job, s.err, w.queue.logger)
+	}
+	returned = true
 }
 
 // settlement translates the error of an attempt for the broker.
 func (w *worker) settlement(a *attempt, err error) settlement {
-	s := settlement{attempt: a}
+	s := settlement{attempt: a, err: err}
 	s.verdict, s.delay = VerdictOf(err)
 	m := &a.delivery.Message
 	switch s.verdict {

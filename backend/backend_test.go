@@ -22,7 +22,7 @@ func TestNewBatchErrorOfNothingWrongIsNil(t *testing.T) {
 
 func TestBatchErrorTellsHowManyFailedAndWhyTheFirstDid(t *testing.T) {
 	err := backend.NewBatchError([]error{nil, backend.ErrLeaseLost, nil, backend.ErrTooLarge})
-	if got, want := err.Error(), "2 of 4 failed, the first with: backend: lease lost"; got != want {
+	if got, want := err.Error(), "2 of 4 failed, the first with: "+backend.ErrLeaseLost.Error(); got != want {
 		t.Errorf("error %q, want %q", got, want)
 	}
 	if !errors.Is(err, backend.ErrLeaseLost) || !errors.Is(err, backend.ErrTooLarge) || errors.Is(err, backend.ErrClosed) {

@@ -45,7 +45,8 @@ var fields = [...]string{
 //
 // Only job and data are always there; a field that has its zero value is left
 // out. The fields of m.Extra follow in alphabetical order; one that has the
-// name of a field above is left out. Queue and Delay are not part of it.
+// name of a field above is left out. Queue and Delay are not part of it, nor
+// is white space around Args.
 //
 // A message that no decoder would accept is refused: [ErrInvalid] for a kind,
 // id or header that is not UTF-8, for Args or Extra that are not JSON or nest

@@ -36,10 +36,10 @@ func ExampleDecodeEnvelope() {
 	fmt.Println(m.Kind, string(m.Args), err)
 
 	_, err = backend.DecodeEnvelope([]byte(`send_email ann@example.org`))
-	fmt.Println(err)
+	fmt.Println(errors.Is(err, backend.ErrMalformed), err)
 	// Output:
 	// send_email {"to":"ann@example.org"} <nil>
-	// backend: malformed message: not valid JSON
+	// true queue: malformed message: not valid JSON
 }
 
 func TestEnvelopeKeepsEveryField(t *testing.T) {

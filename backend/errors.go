@@ -5,34 +5,35 @@ import (
 	"fmt"
 )
 
+// The texts begin with the name of the package that users of a driver see.
 var (
 	// ErrClosed is returned by every verb once the backend is closed.
-	ErrClosed = errors.New("backend: closed")
+	ErrClosed = errors.New("queue: closed")
 
 	// ErrLeaseLost is returned for a delivery that is no longer held: its
 	// lease ended, it was settled before, or the broker gave it to another
 	// worker. The broker, not only the driver, refuses the late settle where
 	// it can.
-	ErrLeaseLost = errors.New("backend: lease lost")
+	ErrLeaseLost = errors.New("queue: lease lost")
 
 	// ErrTooLarge is returned for a message that is larger than the broker
 	// takes. It was not stored.
-	ErrTooLarge = errors.New("backend: message too large")
+	ErrTooLarge = errors.New("queue: message too large")
 
 	// ErrUnavailable is returned when the broker could not be reached or
 	// refused to work. The request certainly had no effect: after a reply
 	// that was lost in transit the error is another one.
-	ErrUnavailable = errors.New("backend: broker unavailable")
+	ErrUnavailable = errors.New("queue: broker unavailable")
 
 	// ErrUnsupported is returned for what the broker cannot do.
-	ErrUnsupported = errors.New("backend: not supported by this broker")
+	ErrUnsupported = errors.New("queue: not supported by this broker")
 
 	// ErrInvalid is returned for arguments that no broker takes: an empty
 	// queue name, a message without a kind, max below 1. Nothing was done.
-	ErrInvalid = errors.New("backend: invalid argument")
+	ErrInvalid = errors.New("queue: invalid argument")
 
 	// ErrMalformed is what [Delivery.Malformed] wraps.
-	ErrMalformed = errors.New("backend: malformed message")
+	ErrMalformed = errors.New("queue: malformed message")
 )
 
 // BatchError says which items of a batch failed. The others succeeded.

@@ -39,7 +39,8 @@ type update struct {
 // attempt is the attempt that the change is about. It becomes that of the
 // record. A change about an older attempt than the record's is ignored, so
 // that a worker which has lost its job does not overwrite what the next one
-// writes. Between two processes this is a good guess rather than a guarantee:
+// writes. One is not: that which makes a Dead job Running, since a job that is
+// put back from the dead set counts its attempts anew. Between two processes this is a good guess rather than a guarantee:
 // the store is read and then written, and of two updates within that moment
 // the later wins.
 //
@@ -191,18 +192,23 @@ func current(id string, found store.Result) (Record, error) {
 	return record, nil
 }
 
-// change makes the updates that are not of an older attempt, and reports
-// whether there were any.
+// change makes the updates that are not of an older attempt, or that start a
+// dead job over, and reports whether there were any.
 func (r *Record) change(updates []update) (changed bool) {
 	for _, u := range updates {
-		if u.attempt < r.Attempt {
+		older := u.attempt < r.Attempt
+		if older && r.State != Dead {
 			continue
 		}
-		r.Attempt = u.attempt
-		u.change(r)
-		r.ID = u.id
-		r.UpdatedAt = u.at
-		changed = true
+		next := *r
+		next.Attempt = u.attempt
+		u.change(&next)
+		if older && next.State != Running {
+			continue
+		}
+		next.ID = u.id
+		next.UpdatedAt = u.at
+		*r, changed = next, true
 	}
 	return changed
 }

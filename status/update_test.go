@@ -209,3 +209,29 @@ func TestFlushWaitsOnlyForWhatCameBefore(t *testing.T) {
 		must(t, tracker.Flush(t.Context()))
 	})
 }
+
+func TestADeadJobThatIsRunningAgainStartsOver(t *testing.T) {
+	tracker := status.New(store.NewMemory())
+	die := func(r *status.Record) {
+		r.State = status.Dead
+		r.AddFailure(status.Failure{Attempt: 3, Error: "no luck"})
+	}
+	tracker.Update("1", 3, die)
+	must(t, tracker.Flush(t.Context()))
+	// A worker that lost the job long ago does not bring it back to life.
+	for _, state := range []status.State{status.Done, status.Retrying, status.Dead} {
+		tracker.Update("1", 1, setState(state))
+	}
+	tracker.Update("1", 1, func(r *status.Record) { r.Progress.Done = 1 })
+	must(t, tracker.Flush(t.Context()))
+	if record := get(t, tracker, "1"); record.State != status.Dead || record.Attempt != 3 || record.Progress.Done != 0 {
+		t.Errorf("after updates of an older attempt: %+v", record)
+	}
+	// The start of a first attempt does: the job was put back.
+	tracker.Update("1", 1, setState(status.Running))
+	tracker.Update("1", 1, setState(status.Done))
+	must(t, tracker.Flush(t.Context()))
+	if record := get(t, tracker, "1"); record.State != status.Done || record.Attempt != 1 || len(record.Errors) != 1 {
+		t.Errorf("after it was put back: %+v, want it done, with its history", record)
+	}
+}
