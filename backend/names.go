@@ -2,14 +2,15 @@ package backend
 
 import "fmt"
 
-// MaxQueueName is the longest name of a queue, in bytes. It is what a
-// beanstalkd tube can have, the shortest of the brokers that take any name; a
-// driver of a broker with a tighter rule refuses more.
+// MaxQueueName is the longest name of a queue, in bytes: what a beanstalkd
+// tube can have.
 const MaxQueueName = 200
 
 // CheckQueueName returns an error that wraps [ErrInvalid] unless name can
-// name a queue on any broker: 1 to [MaxQueueName] ASCII letters, digits and
-// the characters - _ . : / + where the first is not a hyphen.
+// name a queue: 1 to [MaxQueueName] ASCII letters, digits and the characters
+// - _ . : / + where the first is not a hyphen. A broker with a tighter rule
+// refuses more, by the same error. Up to 80 letters, digits, - and _ are taken
+// by every broker.
 func CheckQueueName(name string) error {
 	if name == "" {
 		return fmt.Errorf("%w: the queue has no name", ErrInvalid)

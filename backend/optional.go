@@ -175,8 +175,8 @@ type Pauser interface {
 // StoreProvider is a backend whose broker can hold the store too. A queue on
 // a backend without it is given a store when it is opened, or has none.
 type StoreProvider interface {
-	// Store returns the store, the same on each call. Close of the backend
-	// closes it.
+	// Store returns the store, the same on each call. It works at least until
+	// the backend is closed; nobody else closes it.
 	Store() store.Store
 }
 
