@@ -31,8 +31,8 @@ type attempt struct {
 	// for a handler that does not return, the shutdown.
 	settled atomic.Bool
 
-	// expires is when the timeout of the job is over, in Unix nanoseconds;
-	// 0 while there is none.
+	// expires is when the context ends or has ended, by the timeout of the job
+	// or with its lease, in Unix nanoseconds; 0 while it does not.
 	expires atomic.Int64
 
 	// Guarded by leases.mu.

@@ -75,6 +75,7 @@ func (l *leases) lose(a *attempt) {
 	a.lost = true
 	if a.begun {
 		a.cancel(ErrLeaseLost)
+		a.expire(time.Now()) // it is stuck too if it ignores this
 	}
 }
 
@@ -192,8 +193,8 @@ func (l *leases) extend(now time.Time, timeout time.Duration, held []*attempt, d
 	return answered
 }
 
-// reportStuck tells once of a handler that runs on after its timeout. The
-// caller holds mu.
+// reportStuck tells once of a handler that runs on after its timeout or the
+// loss of its lease. The caller holds mu.
 func (l *leases) reportStuck(a *attempt, now time.Time) {
 	expires := a.expires.Load()
 	if a.stuck || expires == 0 || a.settled.Load() || now.UnixNano() < expires {
@@ -207,5 +208,5 @@ func (l *leases) reportStuck(a *attempt, now time.Time) {
 	a.stuck = true
 	l.worker.queue.logger.Error("queue: handler is stuck: it ignores that its context has ended, and keeps its worker",
 		"kind", a.delivery.Kind, "id", a.delivery.ID, "attempt", a.delivery.Attempt,
-		"timed_out", time.Unix(0, expires))
+		"context_ended", time.Unix(0, expires))
 }

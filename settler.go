@@ -197,6 +197,10 @@ func (s *settler) try(batch []settlement, again bool, call func(context.Context,
 	} else {
 		err = call(s.callContext(), batch)
 	}
+	if err == nil {
+		s.settled(batch)
+		return
+	}
 	var settled, failed []settlement
 	for i, one := range batch {
 		err := backend.ErrorAt(err, i)
