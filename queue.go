@@ -28,11 +28,12 @@ type Queue struct {
 	storeBackend backend.Backend // behind the store, when Store opened it
 	tracker      *status.Tracker // nil when there is no store
 
-	closed   atomic.Bool
+	closed   atomic.Bool   // Enqueue refuses
 	closeEnd chan struct{} // closed when Close has done its work
 	closeErr error         // of Close, once that is over
 
 	mu      sync.Mutex
+	closing bool                // guarded by mu: Close was called
 	stop    context.CancelFunc  // guarded by mu: ends the Run in progress
 	stopped chan struct{}       // guarded by mu: closed when that has returned; nil without one
 	running map[string]*attempt // guarded by mu: by the ID of the job, across Runs
@@ -150,18 +151,20 @@ func (q *Queue) Wait(ctx context.Context, id string) (Status, error) {
 // and lets go of the broker. Closing twice, or at the same time, is not an
 // error. A handler must not call it: Run waits for the handler.
 func (q *Queue) Close() error {
-	if !q.closed.CompareAndSwap(false, true) {
+	q.mu.Lock()
+	first, stop, stopped := !q.closing, q.stop, q.stopped
+	q.closing = true
+	q.mu.Unlock()
+	if !first {
 		<-q.closeEnd
 		return q.closeErr
 	}
 	defer close(q.closeEnd)
-	q.mu.Lock()
-	stop, stopped := q.stop, q.stopped
-	q.mu.Unlock()
 	if stopped != nil {
 		stop()
-		<-stopped
+		<-stopped // its handlers may still enqueue jobs
 	}
+	q.closed.Store(true)
 	q.flushStatus()
 	q.closeErr = q.backend.Close()
 	if q.storeBackend != nil {

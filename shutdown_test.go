@@ -11,6 +11,7 @@ import (
 
 	"github.com/goferhq/queue"
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/backend/memory"
 )
 
 func TestPrefetchedJobsAreGivenBackAtOnceAndUnspent(t *testing.T) {
@@ -334,6 +335,39 @@ func TestAnErrorOfWorkerStartEndsRun(t *testing.T) {
 		running.mustStop()
 		if !stopped {
 			t.Error("WorkerStop was not called")
+		}
+	})
+}
+
+func TestAHandlerCanEnqueueWhileCloseWaitsForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var q *queue.Queue
+		mux := new(queue.Mux)
+		enqueued := make(chan error, 1)
+		queue.RegisterOn(mux, "parent", queue.HandlerFunc[int](func(ctx context.Context, job *queue.Job[int]) error {
+			time.Sleep(time.Second) // Close is called meanwhile
+			_, err := q.Enqueue(ctx, "child", 1)
+			enqueued <- err
+			return err
+		}))
+		q = queue.New(memory.New(), queue.Handlers(mux), queue.Logger(nil))
+		if _, err := q.Enqueue(t.Context(), "parent", 1); err != nil {
+			t.Fatal(err)
+		}
+		ran := make(chan error, 1)
+		go func() { ran <- q.Run(t.Context()) }()
+		synctest.Wait()
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-enqueued; err != nil {
+			t.Errorf("Enqueue in a handler during Close: %v", err)
+		}
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		if _, err := q.Enqueue(t.Context(), "child", 1); !errors.Is(err, queue.ErrClosed) {
+			t.Errorf("Enqueue after Close: %v, want ErrClosed", err)
 		}
 	})
 }

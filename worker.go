@@ -78,7 +78,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	stopped := make(chan struct{})
 	q.mu.Lock()
 	switch {
-	case q.closed.Load():
+	case q.closing:
 		q.mu.Unlock()
 		return ErrClosed
 	case q.stopped != nil:
@@ -159,13 +159,13 @@ func (w *worker) fetch(ctx context.Context) error {
 		deliveries, err := w.queue.backend.Reserve(ctx, w.queues, free, w.queue.config.lease)
 		w.accept(deliveries)
 		switch {
-		case err == nil:
+		case len(deliveries) > 0:
 			pause.reset()
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, ErrInvalid), errors.Is(err, ErrUnsupported), errors.Is(err, ErrClosed):
 			return fmt.Errorf("queue: reserve: %w", err)
-		default:
+		default: // a driver that returned neither jobs nor an error must not spin
 			wait := pause.next()
 			w.queue.logger.WarnContext(ctx, "queue: cannot reserve jobs", "error", err, "next_try_in", wait)
 			sleep(ctx, wait)
