@@ -31,6 +31,9 @@ type attempt struct {
 	// for a handler that does not return, the shutdown.
 	settled atomic.Bool
 
+	// tracking is set by the Tracking middleware of a job that is tracked.
+	tracking atomic.Bool
+
 	// expires is when the context ends or has ended, by the timeout of the job
 	// or with its lease, in Unix nanoseconds; 0 while it does not.
 	expires atomic.Int64
@@ -54,6 +57,12 @@ type settings struct {
 
 // claim reports whether the caller is the one to settle the attempt.
 func (a *attempt) claim() bool { return a.settled.CompareAndSwap(false, true) }
+
+// disowned reports whether the job was given to another worker while its
+// handler ran, so that what the handler returns does not count.
+func (a *attempt) disowned() bool {
+	return a.settled.Load() || context.Cause(a.ctx) == ErrLeaseLost
+}
 
 func (a *attempt) expire(t time.Time) { a.expires.Store(t.UnixNano()) }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/goferhq/queue/backend"
@@ -52,6 +53,10 @@ func newConfig(options []OpenOption) *config {
 		shutdown: DefaultShutdown,
 	}
 	for _, option := range options {
+		if option == nil {
+			c.fail("nil OpenOption")
+			continue
+		}
 		option.applyOpen(c)
 	}
 	if c.prefetch < 0 {
@@ -81,12 +86,15 @@ func (c *config) fit(l backend.Limits) {
 	}
 }
 
+// maxWorkers is far above what a process can use.
+const maxWorkers = 100_000
+
 // Workers is how many jobs run at a time, each on a goroutine of its own.
 // The default is [DefaultWorkers].
 func Workers(n int) OpenOption {
 	return openOption(func(c *config) {
-		if n < 1 {
-			c.fail("Workers(%d) is less than 1", n)
+		if n < 1 || n > maxWorkers {
+			c.fail("Workers(%d) is not between 1 and %d", n, maxWorkers)
 		}
 		c.workers = n
 	})
@@ -94,12 +102,13 @@ func Workers(n int) OpenOption {
 
 // Prefetch is how many jobs are reserved ahead of the workers, so that none
 // waits for the broker. They are extended and given back like those that run.
-// The default is as many as there are workers; 0 reserves a job only for a
-// worker that is free, which suits few long jobs.
+// The default is as many as there are workers. What is prefetched is out of
+// the reach of other processes, and of what comes with a higher priority; 0
+// reserves a job only for a worker that is free, which suits long jobs.
 func Prefetch(n int) OpenOption {
 	return openOption(func(c *config) {
-		if n < 0 {
-			c.fail("Prefetch(%d) is negative", n)
+		if n < 0 || n > maxWorkers {
+			c.fail("Prefetch(%d) is not between 0 and %d", n, maxWorkers)
 		}
 		c.prefetch = n
 	})
@@ -108,7 +117,7 @@ func Prefetch(n int) OpenOption {
 // Queues is what Run takes jobs from, in the order of their priority: a job
 // of a later queue waits until the earlier ones are empty. The default is
 // [DefaultQueue] and those that On names as the default of a registered kind,
-// in alphabetical order.
+// each of which comes first in turn.
 func Queues(names ...string) OpenOption {
 	return openOption(func(c *config) {
 		if len(names) == 0 {
@@ -119,7 +128,7 @@ func Queues(names ...string) OpenOption {
 				c.err = err
 			}
 		}
-		c.queues = names
+		c.queues = slices.Clone(names)
 	})
 }
 
@@ -210,7 +219,15 @@ func Store(url string) OpenOption { return openOption(func(c *config) { c.storeU
 
 // WithStore pairs the queue with a store, for Track and Unique. Closing the
 // queue leaves it open.
-func WithStore(s store.Store) OpenOption { return openOption(func(c *config) { c.store = s }) }
+func WithStore(s store.Store) OpenOption {
+	return openOption(func(c *config) {
+		if isNil(s) {
+			c.fail("WithStore(nil)")
+			return
+		}
+		c.store = s
+	})
+}
 
 // openStore opens the store that the options name, and returns the backend
 // behind it.

@@ -6,12 +6,14 @@
 //	queue.RegisterFunc("send_email", func(ctx context.Context, job *queue.Job[Email]) error {
 //		return send(ctx, job.Args.To)
 //	})
-//	q, err := queue.Open(ctx, os.Getenv("QUEUE_URL")) // memory:// redis:// beanstalkd:// amqp:// sqs://
+//	q, err := queue.Open(ctx, os.Getenv("QUEUE_URL")) // such as memory://
 //	id, err := q.Enqueue(ctx, "send_email", Email{To: "a@b.c"}, queue.In(time.Hour))
 //	err = q.Run(ctx) // a pool of goroutines, drained when ctx ends
 //
 // The same program moves between brokers by its URL, and its handlers are
-// tested on the one in memory, with package queuetest.
+// tested on the one in memory, with package queuetest. Each driver registers
+// the scheme of its URLs when its package is imported; memory:// is always
+// there.
 //
 // # Words
 //
@@ -47,7 +49,8 @@
 //
 // Between the worker and the handler stands a chain of [Middleware], which
 // logs, tracks, retries, limits and recovers; Use adds to it and UseOnly
-// replaces it. The default, from the outside to the inside: Logging, the
-// Hooks, Tracking, MaxAttemptsOf(25), Retries(retry.Default()), Timeouts(0),
-// Recover, those of Use, the handler.
+// replaces it. The default, from the outside to the inside: Logging, Tracking,
+// the Hooks that come after an attempt, MaxAttemptsOf(25),
+// Retries(retry.Default()), Timeouts(0), Recover, BeforePerform, those of Use,
+// the handler.
 package queue

@@ -64,7 +64,8 @@ func (q *Queue) enqueue(ctx context.Context, kind string, args any, defaults job
 	}
 	m, one := &alone.message, alone.list[:]
 	one[0] = m
-	if err := q.fill(m, kind, args, defaults, options); err != nil {
+	named, err := q.fill(m, kind, args, defaults, options)
+	if err != nil {
 		return "", err
 	}
 	if q.plain(one) {
@@ -74,42 +75,52 @@ func (q *Queue) enqueue(ctx context.Context, kind string, args any, defaults job
 		}
 		return m.ID, err
 	}
-	ids, err := q.push(ctx, one)
+	ids, err := q.push(ctx, one, []bool{named})
 	return ids[0], backend.ErrorAt(err, 0)
 }
 
 func (q *Queue) enqueueMany(ctx context.Context, n int, job func(i int) (string, any, jobOptions, []Option)) ([]string, error) {
-	messages := make([]*backend.Message, n)
-	for i := range messages {
-		messages[i] = new(backend.Message)
-		kind, args, defaults, options := job(i)
-		if err := q.fill(messages[i], kind, args, defaults, options); err != nil {
-			return nil, fmt.Errorf("job %d of %d: %w", i+1, n, err)
-		}
-	}
 	if n == 0 {
 		return nil, ctx.Err()
 	}
-	return q.push(ctx, messages)
+	messages, named := make([]*backend.Message, n), make([]bool, n)
+	ids := make(map[string]bool)
+	for i := range messages {
+		m := new(backend.Message)
+		kind, args, defaults, options := job(i)
+		var err error
+		named[i], err = q.fill(m, kind, args, defaults, options)
+		if err == nil && named[i] && ids[m.ID] {
+			err = fmt.Errorf("%w: ID %q stands twice", ErrInvalid, m.ID)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("job %d of %d: %w", i+1, n, err)
+		}
+		if messages[i] = m; named[i] {
+			ids[m.ID] = true
+		}
+	}
+	return q.push(ctx, messages, named)
 }
 
-// fill checks a job and gives it the form in which the broker gets it.
-func (q *Queue) fill(m *backend.Message, kind string, args any, o jobOptions, options []Option) error {
+// fill checks a job and gives it the form in which the broker gets it. It
+// reports whether the ID is one that the caller has chosen.
+func (q *Queue) fill(m *backend.Message, kind string, args any, o jobOptions, options []Option) (named bool, err error) {
 	if q.closed.Load() {
-		return ErrClosed
+		return false, ErrClosed
 	}
 	if err := checkKind(kind); err != nil {
-		return err
+		return false, err
 	}
 	if len(options) > 0 {
 		o = with(o, options)
 		if o.err != nil {
-			return fmt.Errorf("kind %s: %w", kind, o.err)
+			return false, fmt.Errorf("kind %s: %w", kind, o.err)
 		}
 	}
 	data, err := q.encodeArgs(kind, args)
 	if err != nil {
-		return err
+		return false, err
 	}
 	*m = backend.Message{
 		ID:          o.id,
@@ -136,9 +147,9 @@ func (q *Queue) fill(m *backend.Message, kind string, args any, o jobOptions, op
 		err = q.checkLimits(m)
 	}
 	if err != nil {
-		return fmt.Errorf("kind %s: %w", kind, err)
+		return false, fmt.Errorf("kind %s: %w", kind, err)
 	}
-	return nil
+	return o.id != "", nil
 }
 
 // with returns o with the options of one Enqueue on top. A policy or a timeout
@@ -243,43 +254,75 @@ func newID() string {
 	return string(text[:])
 }
 
-// push stores messages, with the hooks, locks and statuses around it. The
-// error is a *BatchError or about all of them.
-func (q *Queue) push(ctx context.Context, messages []*backend.Message) ([]string, error) {
-	ids := make([]string, len(messages))
+// push stores messages, with the hooks, locks and statuses around it. named
+// says whose ID the caller has chosen: such a message may be there already. The
+// error is a *BatchError.
+func (q *Queue) push(ctx context.Context, messages []*backend.Message, named []bool) ([]string, error) {
+	ids, errs := make([]string, len(messages)), make([]error, len(messages))
+	var made []creation
 	for i, m := range messages {
 		ids[i] = m.ID
-	}
-	errs := make([]error, len(messages))
-	var passed []*backend.Message
-	var at []int // the index of each that passed
-	for i, m := range messages {
+		c := creation{index: i, message: m, named: named[i]}
 		if errs[i] = q.hooks.beforeEnqueue(ctx, m); errs[i] != nil {
 			ids[i] = ""
 			continue
 		}
-		if other, err := q.lockUnique(ctx, m); err != nil {
-			ids[i], errs[i] = other, err
-			continue
+		if ids[i], c.locked, errs[i] = q.lockUnique(ctx, m); errs[i] == nil {
+			made = append(made, c)
 		}
-		passed, at = append(passed, m), append(at, i)
 	}
-	q.trackNew(ctx, passed)
+	q.trackNew(ctx, made)
+	passed := make([]*backend.Message, len(made))
+	for i, c := range made {
+		passed[i] = c.message
+	}
 	err := q.pusher.push(ctx, passed)
-	for i, m := range passed {
+	var undone []creation
+	for i, c := range made {
 		err := backend.ErrorAt(err, i)
-		errs[at[i]] = err
-		if err == nil {
-			q.hooks.afterEnqueue(ctx, m)
-			continue
-		}
-		if notStored(err) {
-			ids[at[i]] = ""
-			q.unlockUnique(m)
-			q.untrack(m)
+		errs[c.index] = err
+		switch {
+		case err == nil:
+			q.hooks.afterEnqueue(ctx, c.message)
+		case notStored(err):
+			ids[c.index] = ""
+			undone = append(undone, c)
 		}
 	}
+	q.undo(undone)
 	return ids, backend.NewBatchError(errs)
+}
+
+// creation is a message on its way to the broker, and what was made for it
+// before.
+type creation struct {
+	index   int // in the batch
+	message *backend.Message
+	named   bool // the ID is the caller's
+	locked  bool // its unique lock was taken just now
+	tracked bool // its status was written just now
+}
+
+// undo takes back what was made for messages that were not stored, within a
+// moment: the caller waits.
+func (q *Queue) undo(made []creation) {
+	if len(made) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), uniqueTimeout)
+	defer cancel()
+	var ids []string
+	for _, c := range made {
+		if c.locked {
+			q.unlockUnique(ctx, c.message)
+		}
+		if c.tracked {
+			ids = append(ids, c.message.ID)
+		}
+	}
+	if len(ids) > 0 {
+		q.tracker.Delete(ctx, ids...)
+	}
 }
 
 // plain reports whether there is nothing to do for messages but to push them.
@@ -290,20 +333,26 @@ func (q *Queue) plain(messages []*backend.Message) bool {
 	return false
 }
 
+// errNotSent is in the error of an Enqueue whose context ended before the
+// broker had heard of it.
+var errNotSent = errors.New("queue: not sent")
+
 // notStored reports whether err means that the broker certainly has no such
 // message.
 func notStored(err error) bool {
 	return errors.Is(err, ErrInvalid) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrUnsupported) ||
-		errors.Is(err, ErrUnavailable) || errors.Is(err, ErrClosed)
+		errors.Is(err, ErrUnavailable) || errors.Is(err, ErrClosed) || errors.Is(err, errNotSent)
 }
 
 // trackNew writes the first status of the messages that are tracked.
-func (q *Queue) trackNew(ctx context.Context, messages []*backend.Message) {
+func (q *Queue) trackNew(ctx context.Context, made []creation) {
 	var records []status.Record
-	for _, m := range messages {
-		if m.Extra[extraTrack] == nil {
+	for i := range made {
+		m := made[i].message
+		if m.Extra[extraTrack] == nil || made[i].named && q.isTracked(ctx, m.ID) {
 			continue
 		}
+		made[i].tracked = true
 		r := status.Record{
 			ID: m.ID, Kind: m.Kind, Queue: m.Queue,
 			State:       status.Ready,
@@ -324,10 +373,14 @@ func (q *Queue) trackNew(ctx context.Context, messages []*backend.Message) {
 	}
 }
 
-func (q *Queue) untrack(m *backend.Message) {
-	if m.Extra[extraTrack] != nil {
-		q.tracker.Delete(context.Background(), m.ID)
-	}
+// isTracked reports whether there is a job of this ID that has not ended: the
+// Enqueue is one that is sent again, or a mistake, and must not overwrite the
+// status.
+func (q *Queue) isTracked(ctx context.Context, id string) bool {
+	ctx, cancel := context.WithTimeout(ctx, uniqueTimeout)
+	defer cancel()
+	r, err := q.tracker.Get(ctx, id)
+	return err == nil && !r.State.Finished()
 }
 
 // jobOf returns the view of a message that hooks and middleware have.

@@ -10,7 +10,8 @@ import (
 
 // Errors of the broker, the same as in package backend.
 var (
-	// ErrClosed is returned by what is called after Close.
+	// ErrClosed is returned by what is called after Close, and by a Wait that
+	// is then in progress.
 	ErrClosed = backend.ErrClosed
 
 	// ErrLeaseLost is the cause of a job's context when the broker no longer
@@ -46,8 +47,9 @@ var (
 	// was buried.
 	ErrInvalidArgs = errors.New("queue: invalid args")
 
-	// ErrUnknownKind is why a job was put back, and in the end buried, whose
-	// kind is not registered here.
+	// ErrUnknownKind is why a job whose kind is not registered here was put
+	// back, for another process that knows it, and buried when none had come
+	// after 79 minutes.
 	ErrUnknownKind = errors.New("queue: unknown kind")
 
 	// ErrNoStore is returned where a store is needed and the queue has none.
@@ -80,8 +82,8 @@ var (
 	// again without ever being settled: it kills its workers.
 	ErrCrashLoop = errors.New("queue: job kills its workers")
 
-	// ErrAttemptsExhausted is why a job was buried whose last attempt ended
-	// with its worker's death.
+	// ErrAttemptsExhausted is why a job was buried without another attempt:
+	// its last one ended with its worker's death, or the limit was lowered.
 	ErrAttemptsExhausted = errors.New("queue: no attempt left")
 
 	// ErrGoexit is the failure of an attempt whose handler called
@@ -99,10 +101,19 @@ type PanicError struct {
 }
 
 // Error returns the value of the panic, without the stack.
-func (e *PanicError) Error() string { return fmt.Sprintf("queue: handler panicked: %v", e.Value) }
+func (e *PanicError) Error() string {
+	if e.Value == ErrGoexit {
+		return ErrGoexit.Error()
+	}
+	return fmt.Sprintf("queue: handler panicked: %v", e.Value)
+}
 
-// Unwrap returns the value of the panic when it is an error.
+// Unwrap returns the value of the panic when it is an error. RetryIn, Bury,
+// Snooze and Cancel mean nothing in a panic.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
+	if _, decided := errors.AsType[*decision](err); decided {
+		return nil
+	}
 	return err
 }

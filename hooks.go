@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/goferhq/queue/backend"
@@ -35,7 +37,8 @@ type Hooks struct {
 	AfterEnqueue  func(ctx context.Context, job *Job[Raw])
 	AfterSchedule func(ctx context.Context, job *Job[Raw], delay time.Duration)
 
-	// WorkerStart is called when Run begins. Its error ends Run.
+	// WorkerStart is called when Run begins. Its error ends Run. Neither it
+	// nor WorkerStop may call Close, which waits for Run.
 	WorkerStart func(ctx context.Context) error
 
 	// BeforePerform is called before each attempt. Its error, unless it is
@@ -43,7 +46,8 @@ type Hooks struct {
 	// wrapped with ErrVetoed.
 	BeforePerform func(ctx context.Context, job *Job[Raw]) error
 
-	// AfterPerform is called after an attempt that succeeded.
+	// AfterPerform is called after an attempt that succeeded. A panic of it
+	// and of the hooks below is logged and changes nothing.
 	AfterPerform func(ctx context.Context, job *Job[Raw])
 
 	// OnFailure is called after an attempt that failed, and then OnRetry or
@@ -55,10 +59,13 @@ type Hooks struct {
 	// AfterAttempt is called by the worker itself after every attempt, outside
 	// of all middleware, also when UseOnly has replaced the chain: verdict is
 	// what becomes of the job, delay when it runs again if it does, and err
-	// what its handler returned, or why it had none.
+	// why: what the handler returned, without its verdict, or why there was
+	// none. No hook is called for an attempt whose job was given to another
+	// worker meanwhile.
 	AfterAttempt func(ctx context.Context, job *Job[Raw], verdict Verdict, delay time.Duration, err error)
 
-	// WorkerStop is called when Run ends, after the last job.
+	// WorkerStop is called when Run ends, after the last job but for those of
+	// handlers that have not returned in time.
 	WorkerStop func(ctx context.Context)
 }
 
@@ -66,85 +73,94 @@ func (h Hooks) applyOpen(c *config) { c.hooks = append(c.hooks, h) }
 
 // Middleware returns the middleware that calls BeforePerform, AfterPerform,
 // OnFailure, OnRetry and OnBury. The default chain has it for the Hooks that
-// a queue is opened with; a chain of one's own needs it.
-func (h Hooks) Middleware() Middleware { return hookList{h}.middleware() }
+// a queue is opened with; a chain of one's own needs it, outside of Retries.
+func (h Hooks) Middleware() Middleware {
+	return func(next Handler[Raw]) Handler[Raw] {
+		list := hookList{h}
+		return list.after(slog.Default())(list.before(next))
+	}
+}
 
 type hookList []Hooks
 
-func (l hookList) middleware() Middleware {
+// before calls BeforePerform. It stands next to the handler, so that a hook
+// that fails or panics is treated as the handler would be.
+func (l hookList) before(next Handler[Raw]) Handler[Raw] {
+	if !slices.ContainsFunc(l, func(h Hooks) bool { return h.BeforePerform != nil }) {
+		return next
+	}
+	return HandlerFunc[Raw](func(ctx context.Context, job *Job[Raw]) error {
+		for _, h := range l {
+			if h.BeforePerform == nil || job.foregone() {
+				continue
+			}
+			if err := h.BeforePerform(ctx, job); err != nil {
+				if verdict, _ := VerdictOf(err); verdict == Undecided {
+					return Cancel(fmt.Errorf("%w: %w", ErrVetoed, err))
+				}
+				return err
+			}
+		}
+		return next.Handle(ctx, job)
+	})
+}
+
+// after returns the middleware that calls the hooks for what was decided.
+func (l hookList) after(logger *slog.Logger) Middleware {
 	return func(next Handler[Raw]) Handler[Raw] {
 		if len(l) == 0 {
 			return next
 		}
-		// A hook that panics fails the attempt, and Logging tells of it.
-		return Recover()(HandlerFunc[Raw](func(ctx context.Context, job *Job[Raw]) error {
-			err := l.beforePerform(ctx, job)
-			if err == nil {
-				err = next.Handle(ctx, job)
+		return HandlerFunc[Raw](func(ctx context.Context, job *Job[Raw]) error {
+			err := next.Handle(ctx, job)
+			if a := job.attempt; a == nil || !a.disowned() {
+				l.afterPerform(ctx, job, err, logger)
 			}
-			l.afterPerform(ctx, job, err)
 			return err
-		}))
+		})
 	}
 }
 
-func (l hookList) beforePerform(ctx context.Context, job *Job[Raw]) error {
-	if job.foregone() {
-		return nil
-	}
-	for _, h := range l {
-		if h.BeforePerform == nil {
-			continue
-		}
-		if err := h.BeforePerform(ctx, job); err != nil {
-			if verdict, _ := VerdictOf(err); verdict == Undecided {
-				return Cancel(fmt.Errorf("%w: %w", ErrVetoed, err))
-			}
-			return err
-		}
-	}
-	return nil
-}
-
-func (l hookList) afterPerform(ctx context.Context, job *Job[Raw], err error) {
+func (l hookList) afterPerform(ctx context.Context, job *Job[Raw], err error, logger *slog.Logger) {
 	verdict, delay := VerdictOf(err)
 	why := cause(err)
 	for _, h := range l {
 		failed := verdict == Undecided || verdict == Retried || verdict == Buried
 		switch {
 		case verdict == Done && h.AfterPerform != nil:
-			h.AfterPerform(ctx, job)
+			shielded(job, logger, "AfterPerform", func() { h.AfterPerform(ctx, job) })
 		case failed && h.OnFailure != nil:
-			h.OnFailure(ctx, job, why)
+			shielded(job, logger, "OnFailure", func() { h.OnFailure(ctx, job, why) })
 		}
 		switch {
 		case verdict == Retried && h.OnRetry != nil:
-			h.OnRetry(ctx, job, why, delay)
+			shielded(job, logger, "OnRetry", func() { h.OnRetry(ctx, job, why, delay) })
 		case verdict == Buried && h.OnBury != nil:
-			h.OnBury(ctx, job, why)
+			shielded(job, logger, "OnBury", func() { h.OnBury(ctx, job, why) })
 		}
 	}
 }
 
-// afterAttempt survives what it calls: no middleware stands around it.
 func (l hookList) afterAttempt(ctx context.Context, job *Job[Raw], err error, logger *slog.Logger) {
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		v := recover()
-		if v == nil {
-			v = ErrGoexit
-		}
-		logger.ErrorContext(ctx, "queue: AfterAttempt panicked", "kind", job.Kind, "id", job.ID, "panic", v)
-	}()
 	verdict, delay := VerdictOf(err)
 	for _, h := range l {
 		if h.AfterAttempt != nil {
-			h.AfterAttempt(ctx, job, verdict, delay, cause(err))
+			shielded(job, logger, "AfterAttempt", func() { h.AfterAttempt(ctx, job, verdict, delay, cause(err)) })
 		}
 	}
+}
+
+// shielded calls a hook that comes after the decision. Its panic, or its
+// runtime.Goexit, is logged and does not change what becomes of the job.
+func shielded(job *Job[Raw], logger *slog.Logger, name string, hook func()) {
+	returned := false
+	defer func() {
+		if v := recover(); v != nil || !returned {
+			logger.Error("queue: hook panicked", "hook", name, "kind", job.Kind, "id", job.ID,
+				"panic", fmt.Sprint(v), "backtrace", backtrace(debug.Stack()))
+		}
+	}()
+	hook()
 	returned = true
 }
 
@@ -161,6 +177,9 @@ func (l hookList) aroundEnqueue() bool {
 func (l hookList) beforeEnqueue(ctx context.Context, m *backend.Message) error {
 	for _, h := range l {
 		job := jobOf(m)
+		if job.Header == nil {
+			job.Header = make(map[string]string) // a hook may set a field
+		}
 		var err error
 		if h.BeforeEnqueue != nil {
 			err = h.BeforeEnqueue(ctx, &job)

@@ -12,6 +12,7 @@ import (
 	"github.com/goferhq/queue"
 	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/retry"
+	"github.com/goferhq/queue/status"
 )
 
 type rawJob = queue.Job[queue.Raw]
@@ -256,28 +257,76 @@ func TestAVetoIsLoggedWithItsReason(t *testing.T) {
 	}, queue.Hooks{BeforePerform: func(context.Context, *rawJob) error { return errNoLuck }})
 }
 
-func TestAHookThatPanicsFailsTheAttemptAndIsLogged(t *testing.T) {
-	ouch := func(context.Context, *rawJob) { panic("ouch") }
-	for name, hooks := range map[string]queue.Hooks{
-		"BeforePerform": {BeforePerform: func(context.Context, *rawJob) error { panic("ouch") }},
-		"AfterPerform":  {AfterPerform: ouch},
+func TestABeforePerformThatPanicsFailsTheAttempt(t *testing.T) {
+	inWorkshop(t, func(t *testing.T, w *workshop) {
+		handle(w, "greet", nothing[int], queue.Retry(retry.Fixed(time.Minute)))
+		id := w.enqueue("greet", 1, queue.MaxAttempts(3), queue.Track())
+		w.run()
+		pass(time.Hour)
+		if dead := w.buried(); dead.Attempt != 3 {
+			t.Errorf("buried after attempt %d, want 3", dead.Attempt)
+		}
+		if n := strings.Count(w.logs.String(), "ouch"); n != 3 {
+			t.Errorf("%d failures are logged, want 3:\n%s", n, w.logs)
+		}
+		if s, err := w.queue.Wait(t.Context(), id); err != nil || s.State != status.Dead {
+			t.Errorf("the status is %+v, %v, want dead", s, err)
+		}
+	}, queue.Hooks{BeforePerform: func(context.Context, *rawJob) error { panic("ouch") }})
+}
+
+func TestAHookBehindTheDecisionThatPanicsChangesNothing(t *testing.T) {
+	inWorkshop(t, func(t *testing.T, w *workshop) {
+		handle(w, "greet", nothing[int])
+		handle(w, "fail", func(context.Context, *queue.Job[int]) error { return queue.Bury(errNoLuck) })
+		w.enqueue("greet", 1)
+		w.enqueue("fail", 1)
+		w.run()
+		pass(time.Hour)
+		if dead := w.buried(); dead.Kind != "fail" || dead.Attempt != 1 {
+			t.Errorf("buried %+v, want the first attempt of fail", dead)
+		}
+		expectText(t, w.logs.String(), "AfterPerform", "OnFailure", "OnBury", "ouch", `msg="job done" kind=greet`)
+	}, queue.Hooks{
+		AfterPerform: func(context.Context, *rawJob) { panic("ouch") },
+		OnFailure:    func(context.Context, *rawJob, error) { panic("ouch") },
+		OnBury:       func(context.Context, *rawJob, error) { panic("ouch") },
+	})
+}
+
+func TestAJobThatAHookStoppedHasItsFinalStatus(t *testing.T) {
+	for state, refusal := range map[status.State]error{
+		status.Cancelled: errNoLuck,
+		status.Dead:      queue.Bury(errNoLuck),
 	} {
-		t.Run(name, func(t *testing.T) {
-			inWorkshop(t, func(t *testing.T, w *workshop) {
-				handle(w, "greet", nothing[int], queue.Retry(retry.Fixed(time.Minute)))
-				w.enqueue("greet", 1, queue.MaxAttempts(3))
-				w.run()
-				pass(time.Hour)
-				if dead := w.buried(); dead.Attempt != 3 {
-					t.Errorf("buried after attempt %d, want 3", dead.Attempt)
-				}
-				if n := strings.Count(w.logs.String(), `msg="job failed"`); n != 3 {
-					t.Errorf("%d failures are logged, want 3:\n%s", n, w.logs)
-				}
-				expectText(t, w.logs.String(), "ouch")
-			}, hooks)
-		})
+		inWorkshop(t, func(t *testing.T, w *workshop) {
+			handle(w, "greet", nothing[int])
+			id := w.enqueue("greet", 1, queue.Track())
+			w.run()
+			if s, err := w.queue.Wait(t.Context(), id); err != nil || s.State != state {
+				t.Errorf("the status is %+v, %v, want %s", s, err, state)
+			}
+		}, queue.Hooks{BeforePerform: func(context.Context, *rawJob) error { return refusal }})
 	}
+}
+
+func TestAHookCanSetAHeaderWhereThereIsNone(t *testing.T) {
+	inWorkshop(t, func(t *testing.T, w *workshop) {
+		var got string
+		handle(w, "greet", func(_ context.Context, job *queue.Job[int]) error {
+			got = job.Header["trace"]
+			return nil
+		})
+		w.enqueue("greet", 1)
+		w.run()
+		pass(time.Second)
+		if got != "42" {
+			t.Errorf("the header is %q, want 42", got)
+		}
+	}, queue.Hooks{BeforeEnqueue: func(_ context.Context, job *rawJob) error {
+		job.Header["trace"] = "42"
+		return nil
+	}})
 }
 
 func TestAnErrorOfWorkerStartEndsRunAndStopsThoseThatHaveStarted(t *testing.T) {

@@ -35,6 +35,7 @@ type Job[T any] struct {
 	// where the default of the process applies; see MaxAttemptsOf.
 	MaxAttempts int
 
+	// Priority is what the option of that name set.
 	Priority int
 
 	// EnqueuedAt is when the job was enqueued, by the clock of the process
@@ -59,18 +60,15 @@ func (j *Job[T]) Progress(done, total int64) {
 	}
 }
 
-// SetResult keeps v, as JSON, as the result of a tracked job; it is stored
-// when the job is done. It does nothing for a job that is not tracked. The
-// error is that of v's encoding.
+// SetResult keeps v, as JSON, as the result of the job; it is stored when the
+// job is done, if that is tracked. The error is that of v's encoding.
 func (j *Job[T]) SetResult(v any) error {
-	a := j.attempt
-	if a == nil || a.tracker == nil {
-		return nil
-	}
 	result, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("queue: result of job %s: %w", j.ID, err)
 	}
-	a.result = result
+	if a := j.attempt; a != nil && a.tracker != nil {
+		a.result = result
+	}
 	return nil
 }

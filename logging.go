@@ -17,6 +17,9 @@ func Logging(logger *slog.Logger) Middleware { return logging(logger, false) }
 func LoggingArgs(logger *slog.Logger) Middleware { return logging(logger, true) }
 
 func logging(logger *slog.Logger, args bool) Middleware {
+	if logger == nil {
+		panic("queue: Logging with a nil logger")
+	}
 	return func(next Handler[Raw]) Handler[Raw] {
 		return HandlerFunc[Raw](func(ctx context.Context, job *Job[Raw]) error {
 			if !logger.Enabled(ctx, slog.LevelError) {
@@ -29,6 +32,12 @@ func logging(logger *slog.Logger, args bool) Middleware {
 			err := next.Handle(ctx, job)
 			verdict, delay := VerdictOf(err)
 			level, message := outcome(verdict)
+			switch {
+			case job.attempt != nil && job.attempt.disowned():
+				level, message = slog.LevelWarn, "job ended after it was given to another worker; its outcome does not count"
+			case verdict == Released && errors.Is(err, ErrUnknownKind):
+				level = slog.LevelWarn
+			}
 			if !logger.Enabled(ctx, level) {
 				return err
 			}
@@ -40,7 +49,7 @@ func logging(logger *slog.Logger, args bool) Middleware {
 				attrs = append(attrs, slog.Any("error", cause(err)))
 			}
 			if p, ok := errors.AsType[*PanicError](err); ok {
-				attrs = append(attrs, slog.String("stack", string(p.Stack)))
+				attrs = append(attrs, slog.Any("backtrace", backtrace(p.Stack)))
 			}
 			logger.LogAttrs(ctx, level, message, attrs...)
 			return err

@@ -62,7 +62,7 @@ func TestWhatNeedsNoHandlerIsLoggedWithoutAStart(t *testing.T) {
 		w.enqueue("unknown", "CANARY")
 		w.run()
 		expectText(t, w.logs.String(), `level=ERROR msg="job buried"`, "malformed",
-			`level=INFO msg="job put back" kind=unknown`, "in=1s", "unknown kind")
+			`level=WARN msg="job put back" kind=unknown`, "in=1s", "unknown kind")
 		if got := w.logs.String(); strings.Contains(got, "job started") || strings.Contains(got, "CANARY") {
 			t.Errorf("logged %s", got)
 		}

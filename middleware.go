@@ -24,7 +24,8 @@ import (
 //	}
 //
 // Middleware decides what becomes of a job; the worker obeys. A middleware is
-// applied once for each kind, when the first job of that kind comes.
+// applied once for each kind in each Run, when the first job of that kind
+// comes.
 type Middleware func(next Handler[Raw]) Handler[Raw]
 
 // DefaultMaxAttempts is after how many attempts a job is buried, as with
@@ -39,13 +40,14 @@ func (c *config) chain() []Middleware {
 	}
 	return append([]Middleware{
 		logging(c.logger, c.logArgs),      // outermost: it tells what was decided
-		c.hooks.middleware(),              // sees the same
-		Tracking(),                        // and so does the status
+		Tracking(),                        // marks the job as running
+		c.hooks.after(c.logger),           // AfterPerform, OnFailure, OnRetry, OnBury
 		MaxAttemptsOf(DefaultMaxAttempts), // has the last word on retries
 		Retries(retry.Default()),          // gives every error a verdict
 		Timeouts(0),                       // none but what Timeout asks for
 		Recover(),                         // makes a panic an error for all above
-		foregone,
+		foregone,                          // an attempt without a handler ends here
+		c.hooks.before,                    // BeforePerform
 	}, c.middleware...)
 }
 
@@ -73,7 +75,11 @@ func Recover() Middleware {
 					err = &PanicError{Value: v, Stack: debug.Stack()}
 				}
 			}()
-			return next.Handle(ctx, job)
+			err = next.Handle(ctx, job)
+			// Looking at an error calls its methods, which can panic too: those
+			// of a nil pointer in it, for one.
+			VerdictOf(err)
+			return err
 		})
 	}
 }
@@ -148,7 +154,7 @@ func MaxAttemptsOf(n int) Middleware {
 				most = job.MaxAttempts
 			}
 			if job.Attempt > most && !job.foregone() {
-				return Bury(fmt.Errorf("%w: the last of %d ended with its worker's death", ErrAttemptsExhausted, most))
+				return Bury(fmt.Errorf("%w: attempt %d would be above the limit of %d", ErrAttemptsExhausted, job.Attempt, most))
 			}
 			err := next.Handle(ctx, job)
 			if verdict, _ := VerdictOf(err); job.Attempt >= most && (verdict == Retried || verdict == Undecided) {

@@ -202,10 +202,10 @@ func TestAPanicFailsTheAttemptWithItsStack(t *testing.T) {
 	}
 }
 
-func TestAPanicWithAControlErrorIsStillAPanicThatCarriesIt(t *testing.T) {
-	dead := failing(t, func() error { panic(queue.Bury(errNoLuck)) })
-	if dead == nil || dead.Attempt != 1 {
-		t.Errorf("buried %+v, want it after the first attempt", dead)
+func TestAPanicWithAControlErrorIsOnlyAPanic(t *testing.T) {
+	dead := failing(t, func() error { panic(queue.Cancel(errNoLuck)) })
+	if dead == nil || dead.Attempt != 2 {
+		t.Errorf("buried %+v, want it after its last attempt", dead)
 	}
 }
 

@@ -105,10 +105,15 @@ func Register[T any](kind string, h Handler[T], options ...Option) *Kind[T] {
 
 // RegisterFunc makes f the handler of a kind on [DefaultMux]; see [Register].
 func RegisterFunc[T any](kind string, f func(context.Context, *Job[T]) error, options ...Option) *Kind[T] {
+	return RegisterFuncOn(DefaultMux, kind, f, options...)
+}
+
+// RegisterFuncOn makes f the handler of a kind on mux; see [Register].
+func RegisterFuncOn[T any](mux *Mux, kind string, f func(context.Context, *Job[T]) error, options ...Option) *Kind[T] {
 	if f == nil {
 		panic("queue: nil handler for kind " + kind)
 	}
-	return RegisterOn(DefaultMux, kind, HandlerFunc[T](f), options...)
+	return RegisterOn(mux, kind, HandlerFunc[T](f), options...)
 }
 
 // RegisterOn makes h the handler of a kind on mux; see [Register].
@@ -130,7 +135,8 @@ func RegisterOn[T any](mux *Mux, kind string, h Handler[T], options ...Option) *
 // handler. The options are the defaults of jobs of this kind, and as there is
 // no registration here to look them up, a Retry or a Timeout among them
 // travels with each job. It panics as [Register] does, but a kind can be
-// defined any number of times.
+// defined any number of times. Queue.Enqueue, which has only the name, does
+// not know of it: use the methods of the Kind.
 func Define[T any](kind string, options ...Option) *Kind[T] {
 	defaults := defaultsOf(kind, options)
 	defaults.travel()

@@ -14,7 +14,8 @@ import (
 const DefaultQueue = "default"
 
 // Option is an option of a job. Given to Register or Define it is the default
-// of a kind, given to Enqueue it is of one job and wins.
+// of a kind, given to Enqueue it is of one job and wins. ID is for one job
+// only.
 type Option func(*jobOptions)
 
 // jobOptions is what Options set. A zero field is not set.
@@ -43,6 +44,10 @@ type jobOptions struct {
 // apply sets options on top of what is set.
 func (o *jobOptions) apply(options []Option) {
 	for _, option := range options {
+		if option == nil {
+			o.fail("nil Option")
+			continue
+		}
 		option(o)
 	}
 }
@@ -141,9 +146,11 @@ func Priority(p int) Option {
 	return func(o *jobOptions) { o.priority = p }
 }
 
-// ID gives the job an ID instead of a random one. It should be unique: it is
-// what Status and removal go by. On a broker with the limit UniqueIDs a job
-// is not stored again while one with its ID is waiting or running.
+// ID gives the job an ID instead of a random one, which must be its own: it is
+// what Status and removal go by. On a broker with the limit UniqueIDs an
+// Enqueue with the ID of a job that is waiting or running is taken for the same
+// one sent again: it succeeds and stores nothing, whatever its kind, queue and
+// arguments are. Use UniqueBy to be told.
 func ID(id string) Option {
 	return func(o *jobOptions) {
 		if id == "" || len(id) > maxNameLength || !utf8.ValidString(id) {
@@ -159,18 +166,21 @@ func ID(id string) Option {
 // than the job's delay and retries. It needs a store.
 func Unique(ttl time.Duration) Option {
 	return func(o *jobOptions) {
-		if ttl <= 0 {
-			o.fail("Unique(%v) is not positive", ttl)
+		if ttl <= 0 || ttl > maxUnique {
+			o.fail("Unique(%v) is not between 0 and %v", ttl, maxUnique)
 		}
 		o.unique, o.uniqueKey = ttl, ""
 	}
 }
 
+// maxUnique keeps sums of times far from their overflow.
+const maxUnique = 100 * 365 * 24 * time.Hour
+
 // UniqueBy is Unique for all jobs with the same key, whatever their kind,
 // queue and arguments.
 func UniqueBy(key string, ttl time.Duration) Option {
 	return func(o *jobOptions) {
-		if ttl <= 0 || key == "" || len(key) > maxNameLength || !utf8.ValidString(key) {
+		if ttl <= 0 || ttl > maxUnique || key == "" || len(key) > maxNameLength || !utf8.ValidString(key) {
 			o.fail("UniqueBy needs a key of 1 to %d bytes of UTF-8 and a positive ttl", maxNameLength)
 		}
 		o.unique, o.uniqueKey = ttl, key

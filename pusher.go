@@ -62,7 +62,7 @@ func (p *pusher) push(ctx context.Context, messages []*backend.Message) error {
 // notSent is the error of a call whose context ended before the broker had
 // heard of it: that of the context, and one that says so.
 func notSent(ctx context.Context) error {
-	return fmt.Errorf("%w: not sent: %w", ErrUnavailable, ctx.Err())
+	return fmt.Errorf("%w: %w", errNotSent, ctx.Err())
 }
 
 // next starts the calls that have gathered, if any.

@@ -32,6 +32,9 @@ type Queue struct {
 	closeEnd chan struct{} // closed when Close has done its work
 	closeErr error         // of Close, once that is over
 
+	life context.Context // ends with Close
+	die  context.CancelFunc
+
 	mu      sync.Mutex
 	closing bool                // guarded by mu: Close was called
 	stop    context.CancelFunc  // guarded by mu: ends the Run in progress
@@ -39,14 +42,11 @@ type Queue struct {
 	running map[string]*attempt // guarded by mu: by the ID of the job, across Runs
 }
 
-// Open connects to the broker of a URL such as memory://, redis://host:6379/0
-// or beanstalkd://host:11300. Except for memory://, its driver has to be
-// imported:
+// Open connects to the broker of a URL such as memory://. Except for that one,
+// the package of the driver has to be imported, as with database/sql.
 //
-//	import _ "github.com/goferhq/queue/backend/redis"
-//
-// Settings of the broker that weaken a guarantee are logged as warnings. The
-// errors never show a password of the URL.
+// Settings of the broker that weaken a guarantee are logged as warnings; that
+// they could not be read is an error. No error shows a password of the URL.
 func Open(ctx context.Context, url string, options ...OpenOption) (*Queue, error) {
 	c := newConfig(options)
 	if c.err != nil {
@@ -108,6 +108,7 @@ func newQueue(b backend.Backend, c *config) *Queue {
 		running:  make(map[string]*attempt),
 		closeEnd: make(chan struct{}),
 	}
+	q.life, q.die = context.WithCancel(context.Background())
 	q.pusher.backend = b
 	q.pusher.most = limits.MaxBatch
 	if q.pusher.most == 0 {
@@ -129,22 +130,37 @@ func newQueue(b backend.Backend, c *config) *Queue {
 func (q *Queue) Backend() backend.Backend { return q.backend }
 
 // Status returns what is known of a job that was enqueued with Track. It
-// trails the job by as long as the store takes. A job without one is
+// trails the job by as long as the store takes; a job that was requeued from
+// the dead set is dead until it runs. A job without a status is
 // [ErrNotTracked].
 func (q *Queue) Status(ctx context.Context, id string) (Status, error) {
-	if q.tracker == nil {
+	switch {
+	case q.tracker == nil:
 		return Status{}, ErrNoStore
+	case q.closed.Load():
+		return Status{}, ErrClosed
 	}
 	return q.tracker.Get(ctx, id)
 }
 
 // Wait waits until a job that was enqueued with Track is done, buried or
-// cancelled, and returns its status.
+// cancelled, and returns its status. The broker has settled the job by then.
+// Close ends it with [ErrClosed].
 func (q *Queue) Wait(ctx context.Context, id string) (Status, error) {
-	if q.tracker == nil {
+	switch {
+	case q.tracker == nil:
 		return Status{}, ErrNoStore
+	case q.closed.Load():
+		return Status{}, ErrClosed
 	}
-	return q.tracker.Wait(ctx, id)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(q.life, func() { cancel(ErrClosed) })()
+	s, err := q.tracker.Wait(ctx, id)
+	if err != nil && context.Cause(ctx) == ErrClosed {
+		err = ErrClosed
+	}
+	return s, err
 }
 
 // Close ends a Run in progress, as the end of its context does, waits for it,
@@ -166,6 +182,7 @@ func (q *Queue) Close() error {
 	}
 	q.closed.Store(true)
 	q.flushStatus()
+	q.die()
 	q.closeErr = q.backend.Close()
 	if q.storeBackend != nil {
 		q.closeErr = errors.Join(q.closeErr, q.storeBackend.Close())

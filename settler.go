@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/status"
 )
 
 // settlement is what the broker is to be told about an attempt.
@@ -23,6 +24,10 @@ type settlement struct {
 	message *backend.Message // of Retried and Buried
 	failure *backend.Failure // of Buried
 	err     error            // that it was made of
+
+	// record writes what the broker has settled into the status of the job;
+	// nil when that is not tracked.
+	record func(*status.Record)
 }
 
 // settler tells the broker what came of the attempts, without a timer and
@@ -265,12 +270,14 @@ func (s *settler) settled(batch []settlement) {
 		return
 	}
 	attempts := make([]*attempt, len(batch))
-	var locked []*backend.Message
+	var locked []settlement
 	for i, one := range batch {
 		attempts[i] = one.attempt
 		ended := one.verdict != Retried && one.verdict != Released
-		if m := &one.attempt.delivery.Message; ended && m.Extra[extraUnique] != nil {
-			locked = append(locked, m)
+		if ended && one.attempt.delivery.Extra[extraUnique] != nil {
+			locked = append(locked, one)
+		} else if one.record != nil {
+			one.attempt.track(one.record)
 		}
 	}
 	s.worker.leases.remove(attempts...)
@@ -280,14 +287,20 @@ func (s *settler) settled(batch []settlement) {
 }
 
 // unlock releases unique jobs beside the settling, which must not wait for
-// the store.
-func (s *settler) unlock(messages []*backend.Message) {
+// the store. Their status follows, so that who waits for the end of one can
+// enqueue the next.
+func (s *settler) unlock(batch []settlement) {
 	s.mu.Lock()
 	s.locks++
 	s.mu.Unlock()
 	go func() {
-		for _, m := range messages {
-			s.worker.queue.unlockUnique(m)
+		ctx, cancel := context.WithTimeout(s.worker.base, uniqueTimeout)
+		defer cancel()
+		for _, one := range batch {
+			s.worker.queue.unlockUnique(ctx, &one.attempt.delivery.Message)
+			if one.record != nil {
+				one.attempt.track(one.record)
+			}
 		}
 		s.mu.Lock()
 		s.locks--
@@ -301,7 +314,7 @@ func (s *settler) unlock(messages []*backend.Message) {
 func (s *settler) giveUp(one settlement, err error) {
 	s.worker.leases.remove(one.attempt)
 	d := one.attempt.delivery
-	s.worker.queue.logger.Warn("queue: job not settled; it will run again",
+	s.worker.queue.logger.Warn("queue: job not settled here; unless another worker has done it, it will run again",
 		"kind", d.Kind, "id", d.ID, "attempt", d.Attempt, "verdict", one.verdict.String(), "error", err)
 }
 
@@ -312,9 +325,11 @@ func (s *settler) refused(one settlement, again bool, err error) {
 		s.giveUp(one, err)
 		return
 	}
+	err = fmt.Errorf("the broker refused the retry: %w", err)
 	one.verdict = Buried
 	one.message.Delay = 0
-	one.failure = failureOf(fmt.Errorf("the broker refused the retry: %w", err))
+	one.failure = failureOf(err)
+	one.record = one.attempt.outcome(Bury(err))
 	s.settle([]settlement{one}, again)
 }
 
@@ -369,9 +384,20 @@ const maxFrames = 40
 func backtrace(stack []byte) []string {
 	lines := strings.Split(strings.TrimSpace(string(stack)), "\n")
 	var frames []string
-	for i := 1; i+1 < len(lines) && len(frames) < maxFrames; i += 2 { // the first names the goroutine
+	for i := firstFrame(lines); i+1 < len(lines) && len(frames) < maxFrames; i += 2 {
 		place, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), " +0x")
 		frames = append(frames, place+" "+lines[i])
 	}
 	return frames
+}
+
+// firstFrame returns the line of a stack at which the user's code begins:
+// behind that which took the stack and that of the panic or Goexit.
+func firstFrame(lines []string) int {
+	for i := len(lines) - 1; i > 0; i-- {
+		if strings.HasPrefix(lines[i], "panic(") || strings.HasPrefix(lines[i], "runtime.Goexit(") {
+			return i + 2
+		}
+	}
+	return 1 // the first names the goroutine
 }

@@ -82,7 +82,7 @@ func (w *worker) releaseRunning() int {
 		d := a.delivery
 		w.queue.logger.Error("queue: handler did not return in time; its job is given back",
 			"kind", d.Kind, "id", d.ID, "attempt", d.Attempt)
-		w.settler.add(settlement{attempt: a, verdict: Released})
+		w.settler.add(settlement{attempt: a, verdict: Released, record: a.outcome(Snooze(0))})
 	}
 	return len(running)
 }

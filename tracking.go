@@ -9,9 +9,9 @@ import (
 )
 
 // Tracking keeps the status of the jobs that were enqueued with Track in the
-// queue's store. It does nothing for others. The writes happen behind the
-// job's back: a store that is slow or down makes a status stale and nothing
-// else.
+// queue's store: that an attempt has begun, and what became of it once the
+// broker knows. It does nothing for others. The writes happen behind the job's
+// back: a store that is slow or down makes a status stale and nothing else.
 func Tracking() Middleware {
 	return func(next Handler[Raw]) Handler[Raw] {
 		return HandlerFunc[Raw](func(ctx context.Context, job *Job[Raw]) error {
@@ -19,6 +19,7 @@ func Tracking() Middleware {
 			if a == nil || a.tracker == nil {
 				return next.Handle(ctx, job)
 			}
+			a.tracking.Store(true)
 			if !job.foregone() {
 				a.track(func(r *status.Record) {
 					r.State = status.Running
@@ -26,13 +27,7 @@ func Tracking() Middleware {
 					r.DueAt, r.FinishedAt = time.Time{}, time.Time{}
 				})
 			}
-			err := next.Handle(ctx, job)
-			now, why := time.Now(), ""
-			if err != nil {
-				why = textOf(cause(err))
-			}
-			a.track(func(r *status.Record) { a.conclude(r, err, why, now) })
-			return err
+			return next.Handle(ctx, job)
 		})
 	}
 }
@@ -51,26 +46,37 @@ func (a *attempt) track(change func(*status.Record)) {
 	})
 }
 
-func (a *attempt) conclude(r *status.Record, err error, why string, now time.Time) {
-	verdict, delay := VerdictOf(err)
-	switch verdict {
-	case Done:
-		r.State, r.FinishedAt, r.Result = status.Done, now, a.result
-		r.Error = ""
-	case Cancelled:
-		r.State, r.FinishedAt = status.Cancelled, now
-	case Buried:
-		r.State, r.FinishedAt = status.Dead, now
-	case Released:
-		r.State = status.Ready
-		if delay > 0 {
-			r.State, r.DueAt = status.Scheduled, now.Add(delay)
-		}
-	default:
-		r.State, r.DueAt = status.Retrying, now.Add(delay)
+// outcome returns what is to be recorded once the broker has settled the
+// attempt by err, or nil when the job is not tracked.
+func (a *attempt) outcome(err error) func(*status.Record) {
+	if !a.tracking.Load() {
+		return nil
 	}
-	cancelledFor := verdict == Cancelled && errors.Unwrap(err) != nil
-	if verdict == Undecided || verdict == Retried || verdict == Buried || cancelledFor {
-		r.AddFailure(status.Failure{Attempt: a.job.Attempt, At: now, Error: why})
+	verdict, delay := VerdictOf(err)
+	now, why := time.Now(), ""
+	failed := verdict == Retried || verdict == Buried || verdict == Cancelled && errors.Unwrap(err) != nil
+	if failed {
+		why = textOf(cause(err))
+	}
+	return func(r *status.Record) {
+		switch verdict {
+		case Done:
+			r.State, r.FinishedAt, r.Result = status.Done, now, a.result
+			r.Error = ""
+		case Cancelled:
+			r.State, r.FinishedAt = status.Cancelled, now
+		case Buried:
+			r.State, r.FinishedAt = status.Dead, now
+		case Released:
+			r.State = status.Ready
+			if delay > 0 {
+				r.State, r.DueAt = status.Scheduled, now.Add(delay)
+			}
+		default:
+			r.State, r.DueAt = status.Retrying, now.Add(delay)
+		}
+		if failed {
+			r.AddFailure(status.Failure{Attempt: a.job.Attempt, At: now, Error: why})
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,48 +39,55 @@ func newUniqueLock(m *backend.Message, o *jobOptions) uniqueLock {
 	hash := sha256.New()
 	// The lengths keep ("ab", "c") and ("a", "bc") apart.
 	fmt.Fprintf(hash, "%d:%s%d:%s", len(m.Queue), m.Queue, len(m.Kind), m.Kind)
-	hash.Write(m.Args)
+	var compact bytes.Buffer // blanks do not tell arguments apart
+	if json.Compact(&compact, m.Args) != nil {
+		compact.Write(m.Args)
+	}
+	hash.Write(compact.Bytes())
 	lock.Key = "unique:" + hex.EncodeToString(hash.Sum(nil))
 	return lock
 }
 
-// lockUnique takes the lock of a message that has one to take. When another
-// job holds it, it returns the ID of that and ErrDuplicate.
-func (q *Queue) lockUnique(ctx context.Context, m *backend.Message) (other string, err error) {
+// lockUnique takes the lock of a message that has one to take, and reports
+// whether it was free. The ID is that of the job which holds the lock then;
+// when it is another, the error is ErrDuplicate.
+func (q *Queue) lockUnique(ctx context.Context, m *backend.Message) (holder string, taken bool, err error) {
 	lock := uniqueOf(m)
 	if lock.Key == "" {
-		return "", nil
+		return m.ID, false, nil
 	}
 	ttl := time.Duration(lock.Milliseconds) * time.Millisecond
 	for {
-		locked, err := q.store.SetNX(ctx, lock.Key, []byte(m.ID), ttl)
+		taken, err := q.store.SetNX(ctx, lock.Key, []byte(m.ID), ttl)
 		if err != nil {
-			return "", fmt.Errorf("%w: Unique: %w", ErrUnavailable, err)
+			// The reply may have been lost, and the lock be taken.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), uniqueTimeout)
+			defer cancel()
+			q.unlockUnique(ctx, m)
+			return "", false, fmt.Errorf("%w: Unique: %w", ErrUnavailable, err)
 		}
-		if locked {
-			return "", nil
+		if taken {
+			return m.ID, true, nil
 		}
 		holder, err := q.store.Get(ctx, lock.Key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			continue // released in between
 		case err != nil:
-			return "", fmt.Errorf("%w: Unique: %w", ErrUnavailable, err)
+			return "", false, fmt.Errorf("%w: Unique: %w", ErrUnavailable, err)
 		case string(holder) == m.ID:
-			return "", nil // the same Enqueue, sent again after a lost reply
+			return m.ID, false, nil // the same Enqueue, sent again
 		}
-		return string(holder), fmt.Errorf("%w: %s", ErrDuplicate, holder)
+		return string(holder), false, fmt.Errorf("%w: %s", ErrDuplicate, holder)
 	}
 }
 
 // unlockUnique releases the lock of a message that is done with.
-func (q *Queue) unlockUnique(m *backend.Message) {
+func (q *Queue) unlockUnique(ctx context.Context, m *backend.Message) {
 	lock := uniqueOf(m)
-	if lock.Key == "" || q.store == nil {
+	if lock.Key == "" || q.store == nil || ctx.Err() != nil { // it expires
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), uniqueTimeout)
-	defer cancel()
 	if _, err := q.store.CompareAndDelete(ctx, lock.Key, []byte(m.ID)); err != nil {
 		q.logger.Warn("queue: lock of a unique job not released; it will expire", "id", m.ID, "kind", m.Kind, "error", err)
 	}

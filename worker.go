@@ -1,13 +1,13 @@
 package queue
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +30,7 @@ type worker struct {
 	base     context.Context // parent of the jobs' contexts: values, no end
 	handlers sync.Map        // *registration -> Handler[Raw], the chain around it
 	wrap     Middleware
+	wrapping sync.Mutex // held while wrap is called
 
 	ready    chan *attempt // reserved, not begun; room for capacity
 	leases   *leases
@@ -59,7 +60,7 @@ const (
 
 // unknownKinds is when a job of a kind that is not registered here is offered
 // again: some other process may know it, or this one after the deployment. It
-// is buried after an hour and a half.
+// is buried after 79 minutes.
 var unknownKinds = retry.List(
 	time.Second, 2*time.Second, 5*time.Second, 10*time.Second, 20*time.Second, 40*time.Second,
 	time.Minute, 2*time.Minute, 5*time.Minute, 10*time.Minute, 20*time.Minute, 40*time.Minute)
@@ -116,6 +117,7 @@ func newWorker(q *Queue, base context.Context) *worker {
 	if len(w.queues) == 0 {
 		w.queues = q.mux.queues()
 	}
+	w.logStart()
 	chain := c.chain()
 	w.wrap = func(h Handler[Raw]) Handler[Raw] {
 		for i := len(chain) - 1; i >= 0; i-- {
@@ -127,6 +129,18 @@ func newWorker(q *Queue, base context.Context) *worker {
 	w.leases = newLeases(w)
 	w.settler = newSettler(w)
 	return w
+}
+
+// logStart tells what this worker does, and which jobs it leaves to others: a
+// kind whose queue nobody works waits in silence.
+func (w *worker) logStart() {
+	logger := w.queue.logger
+	logger.Info("queue: worker started", "workers", w.slots, "queues", w.queues, "kinds", w.queue.mux.Kinds())
+	for _, name := range w.queue.mux.queues() {
+		if !slices.Contains(w.queues, name) && name != DefaultQueue {
+			logger.Warn("queue: a registered kind goes to a queue that this worker does not take jobs from", "queue", name)
+		}
+	}
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -156,7 +170,7 @@ func (w *worker) fetch(ctx context.Context) error {
 		if free == 0 {
 			return nil
 		}
-		deliveries, err := w.queue.backend.Reserve(ctx, w.queues, free, w.queue.config.lease)
+		deliveries, err := w.queue.backend.Reserve(ctx, w.turn(), free, w.queue.config.lease)
 		w.accept(deliveries)
 		switch {
 		case len(deliveries) > 0:
@@ -171,6 +185,15 @@ func (w *worker) fetch(ctx context.Context) error {
 			sleep(ctx, wait)
 		}
 	}
+}
+
+// turn returns the queues in the order of their priority, or, where nobody has
+// set one, so that each comes first in turn.
+func (w *worker) turn() []string {
+	if len(w.queue.config.queues) == 0 && len(w.queues) > 1 {
+		w.queues = append(w.queues[1:len(w.queues):len(w.queues)], w.queues[0])
+	}
+	return w.queues
 }
 
 // awaitRoom waits until enough capacity is free and returns how much there
@@ -266,6 +289,9 @@ func (w *worker) prepare(a *attempt) *registration {
 	d := a.delivery
 	a.job = jobOf(&d.Message)
 	a.job.attempt = a
+	if a.job.Header == nil && len(w.queue.config.middleware) > 0 {
+		a.job.Header = make(map[string]string) // a middleware may set a field
+	}
 	var r *registration
 	if d.Malformed == nil {
 		r = w.queue.mux.lookup(d.Kind)
@@ -309,14 +335,18 @@ func (w *worker) handler(r *registration) Handler[Raw] {
 	if h, ok := w.handlers.Load(r); ok {
 		return h.(Handler[Raw])
 	}
-	innermost := Handler[Raw](HandlerFunc[Raw](func(_ context.Context, job *Job[Raw]) error {
-		return job.attempt.foregone
-	}))
+	w.wrapping.Lock() // so that middleware is applied once
+	defer w.wrapping.Unlock()
+	if h, ok := w.handlers.Load(r); ok {
+		return h.(Handler[Raw])
+	}
+	var innermost Handler[Raw] // without a registration every attempt is foregone
 	if r != nil {
 		innermost = r.handler
 	}
-	h, _ := w.handlers.LoadOrStore(r, w.wrap(innermost))
-	return h.(Handler[Raw])
+	h := w.wrap(innermost)
+	w.handlers.Store(r, h)
+	return h
 }
 
 // perform calls the chain around the handler of r, decides on what it
@@ -360,10 +390,12 @@ func (w *worker) conclude(a *attempt, err error) settlement {
 		// No middleware did. This is for a chain without Retries, and for a
 		// middleware that panicked.
 		err = decide(a.ctx, &a.job, err, retry.Default())
-		most := cmp.Or(a.job.MaxAttempts, DefaultMaxAttempts)
-		if verdict, _ := VerdictOf(err); verdict == Retried && a.job.Attempt >= most {
+		if verdict, _ := VerdictOf(err); verdict == Retried && a.job.Attempt >= DefaultMaxAttempts && a.job.MaxAttempts == 0 {
 			err = Bury(err)
 		}
+	}
+	if verdict, _ := VerdictOf(err); verdict == Retried && a.job.MaxAttempts > 0 && a.job.Attempt >= a.job.MaxAttempts {
+		err = Bury(err) // what a job asks for holds without MaxAttemptsOf too
 	}
 	return w.settlement(a, err)
 }
@@ -395,7 +427,7 @@ func (w *worker) finish(a *attempt, s settlement) {
 			go w.slot()
 		}
 	}()
-	if claimed && len(w.queue.hooks) > 0 {
+	if claimed && len(w.queue.hooks) > 0 && context.Cause(a.ctx) != ErrLeaseLost {
 		w.queue.hooks.afterAttempt(a.ctx, &a.job, s.err, w.queue.logger)
 	}
 	returned = true
@@ -413,19 +445,14 @@ func (w *worker) settlement(a *attempt, err error) settlement {
 			s.message = postponed(m, a.settings.postponed+1)
 		}
 	case Retried:
-		copied := *m
-		s.message = &copied
+		s.message = known(m)
 	case Buried:
 		if a.delivery.Malformed == nil {
-			copied := *m
-			if copied.Extra[extraPostpone] != nil { // a requeued job starts anew
-				copied.Extra = maps.Clone(copied.Extra)
-				delete(copied.Extra, extraPostpone)
-			}
-			s.message = &copied
+			s.message = known(m)
 		}
 		s.failure = failureOf(err)
 	}
+	s.record = a.outcome(err)
 	if most := w.queue.limits.MaxDelay; most > 0 && s.delay > most {
 		w.queue.logger.Error("queue: the broker cannot delay a job this long; it will come earlier",
 			"kind", m.Kind, "id", m.ID, "delay", s.delay, "most", most)
@@ -435,6 +462,17 @@ func (w *worker) settlement(a *attempt, err error) settlement {
 		s.message.Delay = s.delay
 	}
 	return s
+}
+
+// known returns a copy of m that no longer counts how often its kind was
+// unknown.
+func known(m *backend.Message) *backend.Message {
+	copied := *m
+	if copied.Extra[extraPostpone] != nil {
+		copied.Extra = maps.Clone(copied.Extra)
+		delete(copied.Extra, extraPostpone)
+	}
+	return &copied
 }
 
 // begin enters a job among those that run, and reports whether it was not

@@ -95,7 +95,8 @@ type Message struct {
 }
 
 // Delivery is a message on loan from the broker until it is settled or its
-// lease ends.
+// lease ends. What its Args, Header and Extra refer to must not be changed: a
+// broker in this process may hold the same.
 type Delivery struct {
 	Message
 
