@@ -65,10 +65,10 @@ func TestTheDefaultChainIsAsDocumented(t *testing.T) {
 		pass(time.Minute)
 		expectTrace(t, events, strings.Join([]string{
 			// The hooks see what Retries has decided, and what is used does not.
-			"job started", "hook in", "first in", "second in", "handler", "second undecided", "first undecided",
+			"queue: worker started", "job started", "hook in", "first in", "second in", "handler", "second undecided", "first undecided",
 			"hook retried in 1m0s", "job failed, will be retried",
 			// MaxAttemptsOf has the last word. Recover is outside of what is used.
-			"job started", "hook in", "first in", "second in", "handler", "hook buried", "job buried",
+			"queue: worker started", "job started", "hook in", "first in", "second in", "handler", "hook buried", "job buried",
 		}, ", "))
 	}, hooks, queue.Logger(slog.New(traceHandler{trace: events})),
 		queue.Use(tracing(events, "first")), queue.Use(tracing(events, "second")))
