@@ -68,7 +68,7 @@ func TestTheDefaultChainIsAsDocumented(t *testing.T) {
 			"queue: worker started", "job started", "hook in", "first in", "second in", "handler", "second undecided", "first undecided",
 			"hook retried in 1m0s", "job failed, will be retried",
 			// MaxAttemptsOf has the last word. Recover is outside of what is used.
-			"queue: worker started", "job started", "hook in", "first in", "second in", "handler", "hook buried", "job buried",
+			"job started", "hook in", "first in", "second in", "handler", "hook buried", "job buried",
 		}, ", "))
 	}, hooks, queue.Logger(slog.New(traceHandler{trace: events})),
 		queue.Use(tracing(events, "first")), queue.Use(tracing(events, "second")))
