@@ -28,26 +28,26 @@ const (
 
 // config is what OpenOptions set.
 type config struct {
-	workers    int
-	prefetch   int // -1: as many as workers
-	queues     []string
-	mux        *Mux
-	middleware []Middleware
-	replaced   bool // middleware is the whole chain
-	hooks      hookList
-	logger     *slog.Logger
-	logArgs    bool
-	lease      time.Duration // 0: the default, within the broker's limits
-	shutdown   time.Duration
-	storeURL   string
-	store      store.Store
-	err        error // of the first option that was invalid
+	workers     int
+	prefetch    int
+	prefetchSet bool // by Prefetch; else it adapts
+	queues      []string
+	mux         *Mux
+	middleware  []Middleware
+	replaced    bool // middleware is the whole chain
+	hooks       hookList
+	logger      *slog.Logger
+	logArgs     bool
+	lease       time.Duration // 0: the default, within the broker's limits
+	shutdown    time.Duration
+	storeURL    string
+	store       store.Store
+	err         error // of the first option that was invalid
 }
 
 func newConfig(options []OpenOption) *config {
 	c := &config{
 		workers:  DefaultWorkers,
-		prefetch: -1,
 		mux:      DefaultMux,
 		logger:   slog.Default(),
 		shutdown: DefaultShutdown,
@@ -59,7 +59,7 @@ func newConfig(options []OpenOption) *config {
 		}
 		option.applyOpen(c)
 	}
-	if c.prefetch < 0 {
+	if !c.prefetchSet {
 		c.prefetch = c.workers
 	}
 	return c
@@ -102,7 +102,8 @@ func Workers(n int) OpenOption {
 
 // Prefetch is how many jobs are reserved ahead of the workers, so that none
 // waits for the broker. They are extended and given back like those that run.
-// The default is as many as there are workers. What is prefetched is out of
+// The default is as many as there are workers and, while jobs are so short that
+// those wait for some milliseconds only, up to 64. What is prefetched is out of
 // the reach of other processes, and of what comes with a higher priority; 0
 // reserves a job only for a worker that is free, which suits long jobs.
 func Prefetch(n int) OpenOption {
@@ -110,7 +111,7 @@ func Prefetch(n int) OpenOption {
 		if n < 0 || n > maxWorkers {
 			c.fail("Prefetch(%d) is not between 0 and %d", n, maxWorkers)
 		}
-		c.prefetch = n
+		c.prefetch, c.prefetchSet = n, true
 	})
 }
 

@@ -25,23 +25,23 @@ type worker struct {
 	queue    *Queue
 	queues   []string
 	slots    int
-	capacity int             // jobs that may be held: slots and prefetch
-	refill   int             // free capacity that is worth a Reserve
 	base     context.Context // parent of the jobs' contexts: values, no end
 	handlers sync.Map        // *registration -> Handler[Raw], the chain around it
 	wrap     Middleware
 	wrapping sync.Mutex // held while wrap is called
 
-	ready    chan *attempt // reserved, not begun; room for capacity
+	ready    chan *attempt // reserved, not begun; room for all that may be held
+	refilled time.Time     // when Reserve last returned; of fetch alone
 	leases   *leases
 	settler  *settler
 	stopping atomic.Bool    // begin no more jobs
 	active   sync.WaitGroup // slots
 
-	mu     sync.Mutex
-	held   int           // guarded by mu: in ready or in a slot
-	hungry bool          // guarded by mu: fetch waits for room
-	room   chan struct{} // of capacity 1
+	mu       sync.Mutex
+	prefetch int           // guarded by mu: jobs that may be held beside the slots
+	held     int           // guarded by mu: in ready or in a slot
+	hungry   bool          // guarded by mu: fetch waits for room
+	room     chan struct{} // of capacity 1
 }
 
 const (
@@ -109,8 +109,7 @@ func newWorker(q *Queue, base context.Context) *worker {
 		queue:    q,
 		queues:   c.queues,
 		slots:    c.workers,
-		capacity: c.workers + c.prefetch,
-		refill:   max(c.prefetch/2, 1),
+		prefetch: c.prefetch,
 		base:     base,
 		room:     make(chan struct{}, 1),
 	}
@@ -125,7 +124,7 @@ func newWorker(q *Queue, base context.Context) *worker {
 		}
 		return h
 	}
-	w.ready = make(chan *attempt, w.capacity)
+	w.ready = make(chan *attempt, w.slots+max(c.prefetch, longestPrefetch))
 	w.leases = newLeases(w)
 	w.settler = newSettler(w)
 	return w
@@ -172,6 +171,7 @@ func (w *worker) fetch(ctx context.Context) error {
 		}
 		deliveries, err := w.queue.backend.Reserve(ctx, w.turn(), free, w.queue.config.lease)
 		w.accept(deliveries)
+		w.adapt(len(deliveries) == free)
 		switch {
 		case len(deliveries) > 0:
 			pause.reset()
@@ -201,10 +201,10 @@ func (w *worker) turn() []string {
 func (w *worker) awaitRoom(ctx context.Context) int {
 	for ctx.Err() == nil {
 		w.mu.Lock()
-		free := w.capacity - w.held
-		w.hungry = free < w.refill
+		free, enough := w.free()
+		w.hungry = !enough
 		w.mu.Unlock()
-		if free >= w.refill {
+		if enough {
 			return free
 		}
 		select {
@@ -213,6 +213,45 @@ func (w *worker) awaitRoom(ctx context.Context) int {
 		}
 	}
 	return 0
+}
+
+// free returns how many jobs may be reserved, and whether that is worth a
+// call. The caller holds mu.
+func (w *worker) free() (jobs int, enough bool) {
+	jobs = w.slots + w.prefetch - w.held
+	return jobs, jobs >= max(w.prefetch/2, 1)
+}
+
+const (
+	// longestPrefetch is how far the default prefetch grows: no batch much
+	// larger makes a job cheaper.
+	longestPrefetch = 64
+
+	// shortRefill and longRefill are how long half of what was prefetched may
+	// last for the default to grow, and above which it shrinks: what waits
+	// here waits for some milliseconds that it might have run elsewhere.
+	shortRefill = 5 * time.Millisecond
+	longRefill  = 20 * time.Millisecond
+)
+
+// adapt lets the default prefetch grow while jobs are short, so that the calls
+// to the broker are fewer, and shrink to the number of slots when they are not.
+// full says that the broker had as many jobs as it was asked for.
+func (w *worker) adapt(full bool) {
+	if w.queue.config.prefetchSet || w.slots >= longestPrefetch {
+		return
+	}
+	now := time.Now()
+	lasted := now.Sub(w.refilled)
+	w.refilled = now
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case full && lasted < shortRefill:
+		w.prefetch = min(2*w.prefetch, longestPrefetch)
+	case lasted > longRefill:
+		w.prefetch = max(w.prefetch/2, w.slots)
+	}
 }
 
 func (w *worker) accept(deliveries []*backend.Delivery) {
@@ -236,7 +275,8 @@ func (w *worker) accept(deliveries []*backend.Delivery) {
 func (w *worker) releaseRoom() {
 	w.mu.Lock()
 	w.held--
-	wake := w.hungry && w.capacity-w.held >= w.refill
+	_, enough := w.free()
+	wake := w.hungry && enough
 	if wake {
 		w.hungry = false
 	}
