@@ -31,7 +31,6 @@ type worker struct {
 	wrapping sync.Mutex // held while wrap is called
 
 	ready    chan *attempt // reserved, not begun; room for all that may be held
-	refilled time.Time     // when Reserve last returned; of fetch alone
 	leases   *leases
 	settler  *settler
 	stopping atomic.Bool    // begin no more jobs
@@ -39,9 +38,12 @@ type worker struct {
 
 	mu       sync.Mutex
 	prefetch int           // guarded by mu: jobs that may be held beside the slots
+	round    int           // guarded by mu: jobs reserved since roundBegan
 	held     int           // guarded by mu: in ready or in a slot
 	hungry   bool          // guarded by mu: fetch waits for room
 	room     chan struct{} // of capacity 1
+
+	roundBegan time.Time // guarded by mu
 }
 
 const (
@@ -171,7 +173,7 @@ func (w *worker) fetch(ctx context.Context) error {
 		}
 		deliveries, err := w.queue.backend.Reserve(ctx, w.turn(), free, w.queue.config.lease)
 		w.accept(deliveries)
-		w.adapt(len(deliveries) == free)
+		w.adapt(len(deliveries))
 		switch {
 		case len(deliveries) > 0:
 			pause.reset()
@@ -227,29 +229,32 @@ const (
 	// larger makes a job cheaper.
 	longestPrefetch = 64
 
-	// shortRefill and longRefill are how long half of what was prefetched may
+	// shortRound and longRound are how long as many jobs as may be held may
 	// last for the default to grow, and above which it shrinks: what waits
 	// here waits for some milliseconds that it might have run elsewhere.
-	shortRefill = 5 * time.Millisecond
-	longRefill  = 20 * time.Millisecond
+	shortRound = 10 * time.Millisecond
+	longRound  = 40 * time.Millisecond
 )
 
 // adapt lets the default prefetch grow while jobs are short, so that the calls
 // to the broker are fewer, and shrink to the number of slots when they are not.
-// full says that the broker had as many jobs as it was asked for.
-func (w *worker) adapt(full bool) {
+// It is told of every Reserve.
+func (w *worker) adapt(reserved int) {
 	if w.queue.config.prefetchSet || w.slots >= longestPrefetch {
 		return
 	}
-	now := time.Now()
-	lasted := now.Sub(w.refilled)
-	w.refilled = now
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.round += reserved; w.round < w.slots+w.prefetch {
+		return
+	}
+	now := time.Now()
+	lasted := now.Sub(w.roundBegan)
+	w.round, w.roundBegan = 0, now
 	switch {
-	case full && lasted < shortRefill:
+	case lasted < shortRound:
 		w.prefetch = min(2*w.prefetch, longestPrefetch)
-	case lasted > longRefill:
+	case lasted > longRound:
 		w.prefetch = max(w.prefetch/2, w.slots)
 	}
 }
