@@ -5,6 +5,16 @@ import (
 	"time"
 )
 
+const (
+	// cancelGrace is how long handlers have to return after their contexts
+	// have ended by ErrShutdown. What is settled then may take settleTimeout,
+	// and the statuses that are written statusTimeout. Together they stay
+	// below the second that Shutdown promises.
+	cancelGrace   = 300 * time.Millisecond
+	settleTimeout = 300 * time.Millisecond
+	statusTimeout = 300 * time.Millisecond
+)
+
 // drain ends a worker that fetches no more. It takes the grace of Shutdown and
 // less than a second.
 func (w *worker) drain() error {
