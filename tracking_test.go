@@ -280,16 +280,20 @@ func TestAnUntrackedJobAllocatesNothingForTracking(t *testing.T) {
 	allocations := func(chain ...queue.Middleware) (n float64) {
 		measure := func(next queue.Handler[queue.Raw]) queue.Handler[queue.Raw] {
 			return queue.HandlerFunc[queue.Raw](func(ctx context.Context, job *queue.Job[queue.Raw]) error {
+				// The least of several: a goroutine beside this one counts too.
 				n = testing.AllocsPerRun(1000, func() { next.Handle(ctx, job) })
+				for range 4 {
+					n = min(n, testing.AllocsPerRun(1000, func() { next.Handle(ctx, job) }))
+				}
 				return nil
 			})
 		}
 		inWorkshop(t, func(t *testing.T, w *workshop) {
-			handle(w, "greet", func(_ context.Context, job *queue.Job[int]) error {
+			handle(w, "greet", func(_ context.Context, job *queue.Job[queue.Raw]) error {
 				job.Progress(1, 2)
-				return job.SetResult(1)
+				return nil
 			})
-			w.enqueue("greet", 1)
+			w.enqueue("greet", queue.Raw("1"))
 			w.run()
 		}, queue.UseOnly(append([]queue.Middleware{measure}, chain...)...))
 		return n
