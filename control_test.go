@@ -121,6 +121,39 @@ func TestRetryInAtTheLastAttemptBuries(t *testing.T) {
 	})
 }
 
+func TestRetryInForEverIsBuriedAfterTheLastAttempt(t *testing.T) {
+	again := queue.RetryIn(time.Minute, errNoLuck)
+	before := queue.Hooks{BeforePerform: func(context.Context, *rawJob) error { return again }}
+	for name, test := range map[string]struct {
+		option queue.OpenOption
+		ran    string
+	}{
+		"from the handler":                           {queue.Use(), "0s, 1m0s"},
+		"from the handler without any middleware":    {queue.UseOnly(), "0s, 1m0s"},
+		"from BeforePerform":                         {before, ""},
+		"from BeforePerform in a chain of one's own": {queue.UseOnly(before.Middleware()), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorkshop(t, func(t *testing.T, w *workshop) {
+				ran, start := new(trace), time.Now()
+				handle(w, "greet", func(context.Context, *queue.Job[int]) error {
+					ran.add(time.Since(start).String())
+					return again
+				})
+				id := w.enqueue("greet", 1, queue.MaxAttempts(2), queue.Track())
+				w.run()
+				pass(time.Hour)
+				expectTrace(t, ran, test.ran)
+				dead := w.buried()
+				if dead.Attempt != 2 || dead.ID != id {
+					t.Errorf("buried %+v, want it after the second attempt", dead)
+				}
+				expectText(t, dead.Failure.Error, "no luck")
+			}, test.option)
+		})
+	}
+}
+
 func TestASnoozedJobKeepsAllItsAttempts(t *testing.T) {
 	inWorkshop(t, func(t *testing.T, w *workshop) {
 		later := queue.Snooze(time.Minute)

@@ -51,9 +51,10 @@ type Job[T any] struct {
 
 // Progress tells how much of a tracked job is done, in units of the caller's
 // choosing. It returns at once; of calls in quick succession only the last is
-// stored. It does nothing for a job that is not tracked.
+// stored. It does nothing for a job that is not tracked, nor once the job was
+// given to another worker.
 func (j *Job[T]) Progress(done, total int64) {
-	if a := j.attempt; a != nil && a.tracker != nil {
+	if a := j.attempt; a != nil && a.tracker != nil && !a.disowned() {
 		a.tracker.Update(j.ID, j.Attempt, func(r *status.Record) {
 			r.Progress = status.Progress{Done: done, Total: total}
 		})

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/goferhq/queue"
@@ -126,4 +128,61 @@ func TestANilLoggerLogsNothing(t *testing.T) {
 		w.run()
 		w.buried()
 	}, queue.Logger(nil))
+}
+
+func TestLoggingWithoutALoggerPanicsWhereItIsWritten(t *testing.T) {
+	expectPanic(t, func() { queue.Logging(nil) }, "nil logger")
+	expectPanic(t, func() { queue.LoggingArgs(nil) }, "nil logger")
+}
+
+func TestAWorkerTellsWhatItDoes(t *testing.T) {
+	for name, test := range map[string]struct {
+		options []queue.OpenOption
+		queues  []string
+		warned  []string // of the queues that nobody works here
+	}{
+		"without Queues":             {nil, []string{"bulk", "default", "mail"}, nil},
+		"with Queues that name all":  {[]queue.OpenOption{queue.Queues("mail", "default", "bulk")}, []string{"mail", "default", "bulk"}, nil},
+		"with Queues that lack some": {[]queue.OpenOption{queue.Queues("default", "other")}, []string{"default", "other"}, []string{"bulk", "mail"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, append(test.options, queue.Workers(3))...)
+				r.handle("plain", nothing[int])
+				r.handle("newsletter", nothing[int], queue.On("bulk"))
+				r.handle("reset", nothing[int], queue.On("mail"))
+				running := r.start()
+				synctest.Wait()
+				running.mustStop()
+				started := r.logs.with("worker started")
+				if len(started) != 1 {
+					t.Fatalf("the start was logged %d times", len(started))
+				}
+				got := attrsOf(started[0])
+				want := map[string]any{"workers": int64(3), "queues": test.queues, "kinds": []string{"newsletter", "plain", "reset"}}
+				if started[0].Level != slog.LevelInfo || !reflect.DeepEqual(got, want) {
+					t.Errorf("logged %v, want %v", got, want)
+				}
+				var warned []string
+				for _, r := range r.logs.with("does not take jobs from") {
+					if r.Level != slog.LevelWarn {
+						t.Errorf("it is logged as %v", r.Level)
+					}
+					warned = append(warned, attrsOf(r)["queue"].(string))
+				}
+				if !reflect.DeepEqual(warned, test.warned) {
+					t.Errorf("warned of %v, want %v", warned, test.warned)
+				}
+			})
+		})
+	}
+}
+
+func attrsOf(r slog.Record) map[string]any {
+	attrs := make(map[string]any)
+	r.Attrs(func(a slog.Attr) bool {
+		attrs[a.Key] = a.Value.Any()
+		return true
+	})
+	return attrs
 }

@@ -7,12 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/goferhq/queue"
 	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/retry"
+	"github.com/goferhq/queue/status"
 )
 
 var errNoLuck = errors.New("no luck")
@@ -134,6 +136,27 @@ func TestMiddlewareIsAppliedOnceForEachKind(t *testing.T) {
 	}, queue.Use(count), queue.Workers(1))
 }
 
+func TestMiddlewareIsAppliedOnceEvenWhenManyWorkersStartAtOnce(t *testing.T) {
+	var applied atomic.Int64
+	slow := func(next queue.Handler[queue.Raw]) queue.Handler[queue.Raw] {
+		applied.Add(1)
+		time.Sleep(time.Second)
+		return next
+	}
+	inWorkshop(t, func(t *testing.T, w *workshop) {
+		handle(w, "greet", func(context.Context, *queue.Job[int]) error { time.Sleep(time.Second); return nil })
+		for i := range 20 {
+			w.enqueue("greet", i)
+		}
+		w.run()
+		pass(time.Minute)
+		w.expectEmpty()
+		if n := applied.Load(); n != 1 {
+			t.Errorf("the middleware was applied %d times, want once", n)
+		}
+	}, queue.Use(slow), queue.Workers(10))
+}
+
 func TestMiddlewareSeesTheJobAndCanChangeIt(t *testing.T) {
 	change := func(next queue.Handler[queue.Raw]) queue.Handler[queue.Raw] {
 		return queue.HandlerFunc[queue.Raw](func(ctx context.Context, job *queue.Job[queue.Raw]) error {
@@ -195,8 +218,8 @@ func TestAPanicFailsTheAttemptWithItsStack(t *testing.T) {
 				t.Fatalf("the failure is %v, want a PanicError", seen)
 			}
 			expectText(t, string(p.Stack), "middleware_test.go")
-			if dead.Failure.Type != "*queue.PanicError" || !strings.Contains(strings.Join(dead.Failure.Backtrace, "\n"), "middleware_test.go") {
-				t.Errorf("the dead set has %+v, want the frames of the panic", dead.Failure)
+			if dead.Failure.Type != "*queue.PanicError" || !strings.Contains(dead.Failure.Backtrace[0], "middleware_test.go") {
+				t.Errorf("the dead set has %+v, want the frames of the panic, and no others above", dead.Failure)
 			}
 		})
 	}
@@ -222,6 +245,46 @@ func TestAnErrorThatPanicsWhenAskedFailsTheAttemptOnly(t *testing.T) {
 type touchy struct{ text string }
 
 func (e *touchy) Error() string { return e.text }
+
+// hollow is an error whose nil pointer panics as soon as anybody looks into it.
+type hollow struct{ inner error }
+
+func (e *hollow) Error() string { return e.inner.Error() }
+func (e *hollow) Unwrap() error { return e.inner }
+
+func TestAJobWithAnErrorThatPanicsWhenAskedIsFollowedToItsEnd(t *testing.T) {
+	for _, most := range []int{1, 2} {
+		events := new(trace)
+		inWorkshop(t, func(t *testing.T, w *workshop) {
+			handle(w, "greet", func(context.Context, *queue.Job[int]) error {
+				var e *hollow
+				return e
+			}, queue.Retry(retry.Fixed(time.Minute)), queue.MaxAttempts(most))
+			id := w.enqueue("greet", 1, queue.Track())
+			w.run()
+			want := "OnFailure, OnBury, AfterAttempt buried"
+			if most == 2 {
+				if s := w.status(id); s.State != status.Retrying || len(s.Errors) != 1 {
+					t.Errorf("after the first attempt: %+v", s)
+				}
+				want = "OnFailure, OnRetry, AfterAttempt retried, " + want
+			}
+			pass(time.Minute)
+			if s := w.status(id); s.State != status.Dead || len(s.Errors) != most || !strings.Contains(s.Error, "nil pointer") {
+				t.Errorf("in the end: %+v", s)
+			}
+			expectText(t, w.buried().Failure.Error, "nil pointer")
+			expectTrace(t, events, want)
+		}, late(events))
+	}
+}
+
+func TestAnErrorThatPanicsWhenAskedIsBuriedWithoutAnyMiddlewareToo(t *testing.T) {
+	dead := failing(t, func() error { var e *hollow; return e }, queue.UseOnly())
+	if dead == nil || dead.Attempt != 2 {
+		t.Errorf("buried %+v, want it after the second attempt", dead)
+	}
+}
 
 func TestAPolicyThatPanicsIsReplacedByTheDefault(t *testing.T) {
 	inWorkshop(t, func(t *testing.T, w *workshop) {

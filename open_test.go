@@ -96,9 +96,13 @@ func TestNoErrorOfOpenShowsThePassword(t *testing.T) {
 
 func TestInvalidOptionsOfOpenAreRefused(t *testing.T) {
 	for want, option := range map[string]queue.OpenOption{
-		"Workers(0)":     queue.Workers(0),
-		"Workers(-1)":    queue.Workers(-1),
-		"Prefetch(-1)":   queue.Prefetch(-1),
+		"Workers(0)":  queue.Workers(0),
+		"Workers(-1)": queue.Workers(-1),
+		"Workers(1000000000) is not between 1 and": queue.Workers(1e9),
+		"Prefetch(-1)": queue.Prefetch(-1),
+		"Prefetch(1000000000) is not between 0 and": queue.Prefetch(1e9),
+		"nil OpenOption": nil,
+		"WithStore(nil)": queue.WithStore(nil),
 		"names no queue": queue.Queues(),
 		`"no spaces"`:    queue.Queues("good", "no spaces"),
 		"Handlers(nil)":  queue.Handlers(nil),
@@ -115,6 +119,15 @@ func TestInvalidOptionsOfOpenAreRefused(t *testing.T) {
 		expectText(t, fmt.Sprint(err), want)
 		expectPanic(t, func() { queue.New(memory.New(), option) }, want)
 	}
+}
+
+func TestANilPointerIsNoStore(t *testing.T) {
+	var s *store.Memory
+	_, err := queue.Open(t.Context(), "memory://", queue.WithStore(s))
+	if !errors.Is(err, queue.ErrInvalid) {
+		t.Errorf("got %v, want ErrInvalid", err)
+	}
+	expectText(t, fmt.Sprint(err), "WithStore(nil)")
 }
 
 func TestNewPanicsWhereItCannotOpen(t *testing.T) {

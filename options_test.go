@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,10 @@ func TestInvalidOptionsAreRefused(t *testing.T) {
 		"empty ID":                   queue.ID(""),
 		"long ID":                    queue.ID(long),
 		"ID that is not UTF-8":       queue.ID("\xff"),
+		"nil option":                 nil,
 		"zero Unique":                queue.Unique(0),
+		"endless Unique":             queue.Unique(math.MaxInt64),
+		"endless UniqueBy":           queue.UniqueBy("key", math.MaxInt64),
 		"UniqueBy without a key":     queue.UniqueBy("", time.Hour),
 		"UniqueBy with a long key":   queue.UniqueBy(long, time.Hour),
 		"UniqueBy without time":      queue.UniqueBy("key", 0),

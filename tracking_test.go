@@ -212,6 +212,30 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func TestWaitEndsWithClose(t *testing.T) {
+	inWorkshop(t, func(t *testing.T, w *workshop) {
+		id := w.enqueue("greet", 1, queue.Track())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := w.queue.Wait(context.Background(), id)
+			ended <- err
+		}()
+		pass(time.Hour)
+		start := time.Now()
+		must(t, w.queue.Close())
+		if err := <-ended; !errors.Is(err, queue.ErrClosed) || time.Since(start) > 0 {
+			t.Errorf("Wait ended with %v %v after Close, want ErrClosed at once", err, time.Since(start))
+		}
+		_, errStatus := w.queue.Status(t.Context(), id)
+		_, errWait := w.queue.Wait(t.Context(), id)
+		for _, err := range []error{errStatus, errWait} {
+			if !errors.Is(err, queue.ErrClosed) {
+				t.Errorf("after Close: got %v, want ErrClosed", err)
+			}
+		}
+	})
+}
+
 func TestWhatIsNotTrackedHasNoStatus(t *testing.T) {
 	inWorkshop(t, func(t *testing.T, w *workshop) {
 		id := w.enqueue("greet", 1)

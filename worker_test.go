@@ -123,6 +123,63 @@ func TestLaterQueuesWaitUntilEarlierOnesAreEmpty(t *testing.T) {
 	})
 }
 
+// backlog enqueues 200 jobs of a second each to one queue, and a second later
+// one to another; it returns how long that one waits.
+func backlog(t *testing.T, long, short string, options ...queue.OpenOption) (waited time.Duration) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, options...)
+		note := func(_ context.Context, job *queue.Job[time.Time]) error {
+			if !job.Args.IsZero() {
+				waited = time.Since(job.Args)
+			}
+			time.Sleep(time.Second)
+			return nil
+		}
+		for _, name := range []string{queue.DefaultQueue, "bulk", "zeal"} {
+			queue.RegisterFuncOn(r.mux, "to_"+name, note, queue.On(name))
+		}
+		requests := make([]queue.Request, 200)
+		for i := range requests {
+			requests[i] = queue.Request{Kind: "to_" + long, Args: time.Time{}}
+		}
+		_, err := r.queue.EnqueueMany(t.Context(), requests...)
+		must(t, err)
+		running := r.start()
+		time.Sleep(time.Second)
+		_, err = r.queue.Enqueue(t.Context(), "to_"+short, time.Now())
+		must(t, err)
+		time.Sleep(time.Hour)
+		running.mustStop()
+		r.expectStats(0, 0, 0, 0)
+	})
+	return waited
+}
+
+func TestWithoutQueuesNoQueueStarvesAnother(t *testing.T) {
+	for _, test := range []struct{ long, short string }{
+		{"bulk", "default"}, {"default", "bulk"}, {"zeal", "default"}, {"default", "zeal"}, {"bulk", "zeal"},
+	} {
+		waited := backlog(t, test.long, test.short, queue.Workers(2))
+		if waited == 0 || waited > 10*time.Second {
+			t.Errorf("behind the backlog in %s, the job in %s waited %v of 100s", test.long, test.short, waited)
+		}
+	}
+}
+
+func TestWithQueuesTheirOrderIsStrict(t *testing.T) {
+	options := []queue.OpenOption{queue.Workers(2), queue.Prefetch(0), queue.Queues("bulk", "default", "zeal")}
+	for _, test := range []struct {
+		long, short string
+		want        time.Duration
+	}{
+		{"bulk", "default", 99 * time.Second}, {"default", "bulk", 0}, {"default", "zeal", 99 * time.Second},
+	} {
+		if waited := backlog(t, test.long, test.short, options...); (waited - test.want).Abs() > time.Second {
+			t.Errorf("behind the backlog in %s, the job in %s waited %v, want %v", test.long, test.short, waited, test.want)
+		}
+	}
+}
+
 func TestAJobsContextHasTheValuesOfRunAndNotItsEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
