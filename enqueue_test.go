@@ -92,7 +92,7 @@ func TestRawArgsBelongToTheCallerAgain(t *testing.T) {
 	inWorkshop(t, func(t *testing.T, w *workshop) {
 		raw := queue.Raw(`{"to":"a@b.c"}`)
 		w.enqueue("send_email", raw)
-		copy(raw, "XXXXXXXXXXXXXX")
+		copy(raw, "##############")
 		if got := string(w.stored().Args); got != `{"to":"a@b.c"}` {
 			t.Errorf("the stored args are now %s", got)
 		}
