@@ -309,7 +309,7 @@ func (q *Queue) undo(made []creation) {
 	if len(made) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), uniqueTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	var ids []string
 	for _, c := range made {
@@ -377,7 +377,7 @@ func (q *Queue) trackNew(ctx context.Context, made []creation) {
 // Enqueue is one that is sent again, or a mistake, and must not overwrite the
 // status.
 func (q *Queue) isTracked(ctx context.Context, id string) bool {
-	ctx, cancel := context.WithTimeout(ctx, uniqueTimeout)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	r, err := q.tracker.Get(ctx, id)
 	return err == nil && !r.State.Finished()

@@ -21,7 +21,6 @@ func (w *worker) fetch(ctx context.Context) error {
 		}
 		deliveries, err := w.queue.backend.Reserve(ctx, w.turn(), free, w.queue.config.lease)
 		w.accept(deliveries)
-		w.adapt(len(deliveries))
 		switch {
 		case len(deliveries) > 0:
 			pause.reset()
@@ -86,13 +85,11 @@ const (
 
 // adapt lets the default prefetch grow while jobs are short, so that the calls
 // to the broker are fewer, and shrink to the number of slots when they are not.
-// It is told of every Reserve.
+// It is told of every Reserve that got any. The caller holds mu.
 func (w *worker) adapt(reserved int) {
 	if w.queue.config.prefetchSet || w.slots >= longestPrefetch {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if w.round += reserved; w.round < w.slots+w.prefetch {
 		return
 	}
@@ -113,6 +110,7 @@ func (w *worker) accept(deliveries []*backend.Delivery) {
 	}
 	w.mu.Lock()
 	w.held += len(deliveries)
+	w.adapt(len(deliveries))
 	w.mu.Unlock()
 	attempts := make([]attempt, len(deliveries)) // one allocation for all
 	for i, d := range deliveries {

@@ -31,7 +31,7 @@ func logging(logger *slog.Logger, args bool) Middleware {
 			start := time.Now()
 			err := next.Handle(ctx, job)
 			verdict, delay := VerdictOf(err)
-			level, message := outcome(verdict)
+			level, message := lineOf(verdict)
 			switch {
 			case job.attempt != nil && job.attempt.disowned():
 				level, message = slog.LevelWarn, "job ended after it was given to another worker; its outcome does not count"
@@ -57,7 +57,8 @@ func logging(logger *slog.Logger, args bool) Middleware {
 	}
 }
 
-func outcome(v Verdict) (slog.Level, string) {
+// lineOf returns the level and the message for a verdict.
+func lineOf(v Verdict) (slog.Level, string) {
 	switch v {
 	case Done:
 		return slog.LevelInfo, "job done"

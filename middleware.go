@@ -156,13 +156,18 @@ func MaxAttemptsOf(n int) Middleware {
 			if job.Attempt > most && !job.foregone() {
 				return Bury(fmt.Errorf("%w: attempt %d would be above the limit of %d", ErrAttemptsExhausted, job.Attempt, most))
 			}
-			err := next.Handle(ctx, job)
-			if verdict, _ := VerdictOf(err); job.Attempt >= most && (verdict == Retried || verdict == Undecided) {
-				return Bury(err)
-			}
-			return err
+			return limit(job, next.Handle(ctx, job), most)
 		})
 	}
+}
+
+// limit turns the error of the last attempt that a job may have into a burial,
+// unless its verdict is another than to try again.
+func limit(job *Job[Raw], err error, most int) error {
+	if verdict, _ := VerdictOf(err); job.Attempt >= most && (verdict == Retried || verdict == Undecided) {
+		return Bury(err)
+	}
+	return err
 }
 
 // Timeouts ends the context of an attempt with [ErrTimeout] after what

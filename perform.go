@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,16 +155,15 @@ func (w *worker) perform(a *attempt, r *registration) (s settlement) {
 
 // conclude settles an attempt by what its handler returned.
 func (w *worker) conclude(a *attempt, err error) settlement {
+	most := a.job.MaxAttempts // holds without MaxAttemptsOf too
 	if verdict, _ := VerdictOf(err); verdict == Undecided {
 		// No middleware did. This is for a chain without Retries, and for a
 		// middleware that panicked.
 		err = decide(a.ctx, &a.job, err, retry.Default())
-		if verdict, _ := VerdictOf(err); verdict == Retried && a.job.Attempt >= DefaultMaxAttempts && a.job.MaxAttempts == 0 {
-			err = Bury(err)
-		}
+		most = cmp.Or(most, DefaultMaxAttempts)
 	}
-	if verdict, _ := VerdictOf(err); verdict == Retried && a.job.MaxAttempts > 0 && a.job.Attempt >= a.job.MaxAttempts {
-		err = Bury(err) // what a job asks for holds without MaxAttemptsOf too
+	if most > 0 {
+		err = limit(&a.job, err, most)
 	}
 	return w.settlement(a, err)
 }

@@ -292,7 +292,7 @@ func (s *settler) unlock(batch []settlement) {
 	s.locks++
 	s.mu.Unlock()
 	go func() {
-		ctx, cancel := context.WithTimeout(s.worker.base, uniqueTimeout)
+		ctx, cancel := context.WithTimeout(s.worker.base, storeTimeout)
 		defer cancel()
 		for _, one := range batch {
 			s.worker.queue.unlockUnique(ctx, &one.attempt.delivery.Message)

@@ -24,9 +24,9 @@ type uniqueLock struct {
 	Milliseconds int64  `json:"ttl_ms"`
 }
 
-// uniqueTimeout bounds what the release of a lock may take. The job is settled
-// by then; a lock that is left expires.
-const uniqueTimeout = time.Second
+// storeTimeout bounds what the store may take while an Enqueue or the end of a
+// Run waits for it beside the job itself. A lock that is left then expires.
+const storeTimeout = time.Second
 
 // newUniqueLock returns the lock that the options ask for.
 func newUniqueLock(m *backend.Message, o *jobOptions) uniqueLock {
@@ -61,7 +61,7 @@ func (q *Queue) lockUnique(ctx context.Context, m *backend.Message) (holder stri
 		taken, err := q.store.SetNX(ctx, lock.Key, []byte(m.ID), ttl)
 		if err != nil {
 			// The reply may have been lost, and the lock be taken.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), uniqueTimeout)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 			defer cancel()
 			q.unlockUnique(ctx, m)
 			return "", false, fmt.Errorf("%w: Unique: %w", ErrUnavailable, err)

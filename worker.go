@@ -91,7 +91,6 @@ func newWorker(q *Queue, base context.Context) *worker {
 	if len(w.queues) == 0 {
 		w.queues = q.mux.queues()
 	}
-	w.logStart()
 	chain := c.chain()
 	w.wrap = func(h Handler[Raw]) Handler[Raw] {
 		for i := len(chain) - 1; i >= 0; i-- {
@@ -119,6 +118,7 @@ func (w *worker) logStart() {
 }
 
 func (w *worker) run(ctx context.Context) error {
+	w.logStart()
 	w.active.Add(w.slots)
 	for range w.slots {
 		go w.slot()
