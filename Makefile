@@ -11,8 +11,9 @@ BENCHCOUNT  ?= 6
 
 all: lint test
 
-test: ## all tests of all modules, with the race detector
-	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -race -shuffle=on ./...); done
+test: ## all tests of all modules, with the race detector, on real brokers
+	@integration/setup
+	@set -e; export GOFER_REQUIRE_BROKERS=1; for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -race -shuffle=on ./...); done
 
 lint: ## gofmt, vet and staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; }

@@ -53,6 +53,7 @@ type settings struct {
 	buryOnError bool
 	postponed   int // how often its kind was unknown
 	track       bool
+	positional  bool // the arguments are a list by position
 }
 
 // claim reports whether the caller is the one to settle the attempt.
@@ -104,6 +105,8 @@ func (s *settings) read(name string, raw json.RawMessage) error {
 			return fmt.Errorf("%v is not positive", d)
 		}
 		s.timeout = d
+	case backend.ExtraPositional:
+		s.positional = string(raw) == "true"
 	case extraTrack:
 		return json.Unmarshal(raw, &s.track)
 	case extraPostpone:

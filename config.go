@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -71,10 +72,10 @@ func (c *config) fail(format string, args ...any) {
 	}
 }
 
-// fit checks the lease against what the broker can do.
+// fit checks the lease and the queues against what the broker can do.
 func (c *config) fit(l backend.Limits) {
 	if c.lease == 0 {
-		c.lease = max(DefaultLease, l.MinLease)
+		c.lease = max(cmp.Or(l.DefaultLease, DefaultLease), l.MinLease)
 		if l.MaxLease > 0 {
 			c.lease = min(c.lease, l.MaxLease)
 		}
@@ -84,7 +85,13 @@ func (c *config) fit(l backend.Limits) {
 			c.err = fmt.Errorf("%w: lease of %v; the broker takes %v to %v", ErrUnsupported, c.lease, l.MinLease, l.MaxLease)
 		}
 	}
+	if c.allQueues() && !l.AllQueues && c.err == nil {
+		c.err = fmt.Errorf("%w: Queues(%q): it cannot take from all queues; name them", ErrUnsupported, backend.AllQueues)
+	}
 }
+
+// allQueues reports whether Run takes jobs from every queue.
+func (c *config) allQueues() bool { return slices.Contains(c.queues, backend.AllQueues) }
 
 // maxWorkers is far above what a process can use.
 const maxWorkers = 100_000
@@ -119,15 +126,19 @@ func Prefetch(n int) OpenOption {
 // of a later queue waits until the earlier ones are empty. The default is
 // [DefaultQueue] and those that On names as the default of a registered kind,
 // each of which comes first in turn.
+//
+// The last may be "*": every other queue, in the alphabetical order of their
+// names, also one that comes into being while Run waits. Jobs of a kind that
+// is not registered here are then taken too, and put back for a process that
+// knows it; see [ErrUnknownKind]. A broker that cannot take from all queues
+// makes Open fail with [ErrUnsupported].
 func Queues(names ...string) OpenOption {
 	return openOption(func(c *config) {
 		if len(names) == 0 {
 			c.fail("Queues names no queue")
 		}
-		for _, name := range names {
-			if err := backend.CheckQueueName(name); err != nil && c.err == nil {
-				c.err = err
-			}
+		if err := backend.CheckQueues(names, true); err != nil && c.err == nil {
+			c.err = err
 		}
 		c.queues = slices.Clone(names)
 	})

@@ -61,7 +61,12 @@ func decoding[T any](h Handler[T]) Handler[Raw] {
 			Header:      raw.Header,
 			attempt:     raw.attempt,
 		}
-		if err := decodeArgs(raw.Args, &job.Args); err != nil {
+		if a := raw.attempt; a != nil && a.settings.positional {
+			err = decodePositional(raw.Args, &job.Args)
+		} else {
+			err = decodeArgs(raw.Args, &job.Args)
+		}
+		if err != nil {
 			return Bury(fmt.Errorf("%w: %w", ErrInvalidArgs, err))
 		}
 		if setUpper != nil {

@@ -99,6 +99,22 @@ type Kind[T any] struct {
 //
 // The options are the defaults of jobs of this kind. Register panics when the
 // kind is empty or registered already, h is nil, or an option is invalid.
+//
+// What was enqueued from Go, or with one value from elsewhere, is decoded as
+// [json.Unmarshal] does. Ruby and other languages also enqueue a list of
+// arguments by position, and where the broker tells that one is such a list, T
+// decides what becomes of it:
+//
+//   - A struct, or a pointer to one, takes the arguments into its exported
+//     fields in their order; those with the tag json:"-" are passed over, and
+//     an embedded struct is one field.
+//   - A slice, an array, an interface and a [json.Unmarshaler], which [Raw] is,
+//     take the list as it is.
+//   - Any other type takes the only argument, and so does one with an
+//     UnmarshalText, such as time.Time.
+//
+// Arguments that are missing leave zero values. A job with more than there is
+// room for is buried with [ErrInvalidArgs].
 func Register[T any](kind string, h Handler[T], options ...Option) *Kind[T] {
 	return RegisterOn(DefaultMux, kind, h, options...)
 }

@@ -131,16 +131,29 @@ func (q *Queue) Backend() backend.Backend { return q.backend }
 
 // Status returns what is known of a job that was enqueued with Track. It
 // trails the job by as long as the store takes; a job that was requeued from
-// the dead set is dead until it runs. A job without a status is
-// [ErrNotTracked].
+// the dead set is dead until it runs.
+//
+// Of a job of another library, on a broker where that keeps a status of its
+// own (see [backend.StatusReader]), it returns the ID, the state, times and the
+// result. Wait knows nothing of those.
+//
+// A job without a status is [ErrNotTracked]. Where there is neither a store
+// nor such a broker it is [ErrNoStore].
 func (q *Queue) Status(ctx context.Context, id string) (Status, error) {
+	reader, _ := backend.As[backend.StatusReader](q.backend)
 	switch {
-	case q.tracker == nil:
+	case q.tracker == nil && reader == nil:
 		return Status{}, ErrNoStore
 	case q.closed.Load():
 		return Status{}, ErrClosed
 	}
-	return q.tracker.Get(ctx, id)
+	if q.tracker != nil {
+		s, err := q.tracker.Get(ctx, id)
+		if reader == nil || !errors.Is(err, ErrNotTracked) {
+			return s, err
+		}
+	}
+	return foreignStatus(ctx, reader, id)
 }
 
 // Wait waits until a job that was enqueued with Track is done, buried or

@@ -3,8 +3,10 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/status"
 )
 
@@ -79,4 +81,28 @@ func (a *attempt) outcome(err error) func(*status.Record) {
 			r.AddFailure(status.Failure{Attempt: a.job.Attempt, At: now, Error: why})
 		}
 	}
+}
+
+// foreignStatus returns the status that another library keeps of a job in the
+// broker.
+func foreignStatus(ctx context.Context, reader backend.StatusReader, id string) (Status, error) {
+	kept, err := reader.JobStatus(ctx, id)
+	switch {
+	case errors.Is(err, backend.ErrNotFound):
+		return Status{}, fmt.Errorf("%w: %s", ErrNotTracked, id)
+	case err != nil:
+		return Status{}, fmt.Errorf("queue: status of job %s: %w", id, err)
+	}
+	s := Status{
+		ID:        id,
+		State:     status.State(kept.State),
+		CreatedAt: kept.CreatedAt,
+		StartedAt: kept.StartedAt,
+		UpdatedAt: kept.UpdatedAt,
+		Result:    kept.Result,
+	}
+	if s.State.Finished() {
+		s.FinishedAt = s.UpdatedAt
+	}
+	return s, nil
 }

@@ -109,6 +109,9 @@ func newWorker(q *Queue, base context.Context) *worker {
 func (w *worker) logStart() {
 	logger := w.queue.logger
 	logger.Info("queue: worker started", "workers", w.slots, "queues", w.queues, "kinds", w.queue.mux.Kinds())
+	if w.queue.config.allQueues() {
+		return
+	}
 	for _, kind := range w.queue.mux.Kinds() {
 		name := cmp.Or(w.queue.mux.lookup(kind).defaults.queue, DefaultQueue)
 		if !slices.Contains(w.queues, name) {

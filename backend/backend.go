@@ -85,7 +85,7 @@ type Message struct {
 
 	// Extra holds the fields of the stored form that this version does not
 	// know, each value byte for byte as it stood, and those that only the
-	// queue in front reads. It survives a Retry.
+	// queue in front reads, such as [ExtraPositional]. It survives a Retry.
 	Extra map[string]json.RawMessage
 
 	// Delay is how long Push or Retry holds the message back from Reserve. It
@@ -93,6 +93,11 @@ type Message struct {
 	// stored: in a Delivery it is zero.
 	Delay time.Duration
 }
+
+// ExtraPositional is the field of Message.Extra that says, by the value true,
+// that Args are a JSON array of arguments by their position, as Ruby enqueues
+// them, rather than one value. A driver that reads such a message sets it.
+const ExtraPositional = "positional"
 
 // Delivery is a message on loan from the broker until it is settled or its
 // lease ends. What its Args, Header and Extra refer to must not be changed: a
@@ -177,6 +182,12 @@ type Backend interface {
 	// order of their priority: a message of a later queue is taken only when
 	// the earlier ones hold none ready. Within a queue, higher Priority and
 	// then older comes first.
+	//
+	// The last of the queues may be [AllQueues]: every other queue, in the
+	// alphabetical order of their names, byte by byte, those included that
+	// come into being while Reserve waits. A broker whose [Limits] lack it
+	// fails at once with [ErrUnsupported]; anywhere else but last it is
+	// [ErrInvalid].
 	//
 	// Reserve neither waits to fill the batch nor polls. When ctx ends while
 	// messages are already in hand they are returned, with a nil error.

@@ -139,6 +139,7 @@ func TestQueueNames(t *testing.T) {
 		"q\n":         `may not have '\n' at byte 1`,
 		"q\x00":       `may not have '\x00' at byte 1`,
 		"qé":          `may not have 'é' at byte 1`,
+		"*":           `may not have '*' at byte 0`,
 		"a*":          `may not have '*' at byte 1`,
 		longest + "q": "is 201 bytes long",
 	} {
@@ -146,6 +147,31 @@ func TestQueueNames(t *testing.T) {
 	}
 	if err := backend.CheckQueueName(strings.Repeat("x", 1<<20)); len(err.Error()) > 500 {
 		t.Errorf("the error of a huge name has %d bytes", len(err.Error()))
+	}
+}
+
+func TestQueuesOfAReserve(t *testing.T) {
+	for _, tt := range []struct {
+		queues []string
+		all    bool
+		want   error
+	}{
+		{[]string{"a"}, false, nil},
+		{[]string{"a", "b", "a"}, false, nil},
+		{[]string{"*"}, true, nil},
+		{[]string{"a", "*"}, true, nil},
+		{nil, true, backend.ErrInvalid},
+		{[]string{"a", ""}, true, backend.ErrInvalid},
+		{[]string{"a*"}, true, backend.ErrInvalid},
+		{[]string{"*", "a"}, true, backend.ErrInvalid},
+		{[]string{"*", "*"}, true, backend.ErrInvalid},
+		{[]string{"*", "a"}, false, backend.ErrInvalid},
+		{[]string{"*"}, false, backend.ErrUnsupported},
+		{[]string{"a", "*"}, false, backend.ErrUnsupported},
+	} {
+		if err := backend.CheckQueues(tt.queues, tt.all); !errors.Is(err, tt.want) {
+			t.Errorf("CheckQueues(%q, %t) = %v, want %v", tt.queues, tt.all, err, tt.want)
+		}
 	}
 }
 

@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
+
+	"github.com/goferhq/queue/backend/internal/rawjson"
 )
 
 const (
@@ -20,6 +21,8 @@ const (
 	// nest, the outermost counted as 1. A decoder spends stack on each level.
 	MaxEnvelopeDepth = 100
 )
+
+var envelopeRules = rawjson.Rules{MaxDepth: MaxEnvelopeDepth}
 
 // The fields of the envelope. Every other one is kept in Message.Extra.
 const (
@@ -59,38 +62,37 @@ func AppendEnvelope(dst []byte, m *Message) ([]byte, error) {
 	if len(m.Args) > MaxEnvelope { // look at them no further
 		return dst, fmt.Errorf("%w: args have %d bytes, at most %d are allowed", ErrTooLarge, len(m.Args), MaxEnvelope)
 	}
-	e := encoder{buf: dst, next: '{'}
-	e.text(fieldJob, m.Kind)
-	e.json(fieldData, m.Args)
+	e := envelopeRules.NewEncoder(dst, 0)
+	e.Text(fieldJob, m.Kind)
+	e.JSON(fieldData, m.Args)
 	if m.ID != "" {
-		e.text(fieldID, m.ID)
+		e.Text(fieldID, m.ID)
 	}
-	e.count(fieldAttempt, m.Attempt)
-	e.count(fieldMaxAttempts, m.MaxAttempts)
+	e.Count(fieldAttempt, m.Attempt)
+	e.Count(fieldMaxAttempts, m.MaxAttempts)
 	if m.Priority != 0 {
-		e.name(fieldPriority)
-		e.buf = strconv.AppendInt(e.buf, int64(m.Priority), 10)
+		e.Integer(fieldPriority, int64(m.Priority))
 	}
 	if !m.EnqueuedAt.IsZero() {
-		e.time(fieldEnqueuedAt, m.EnqueuedAt)
+		e.Time(fieldEnqueuedAt, m.EnqueuedAt)
 	}
 	if len(m.Header) > 0 {
-		e.texts(fieldHeaders, m.Header)
+		e.Texts(fieldHeaders, m.Header)
 	}
 	var keys [8]string
-	for _, name := range sortedKeys(keys[:0], m.Extra) {
+	for _, name := range rawjson.SortedKeys(keys[:0], m.Extra) {
 		if !slices.Contains(fields[:], name) {
-			e.json(name, m.Extra[name])
+			e.JSON(name, m.Extra[name])
 		}
 	}
-	e.buf = append(e.buf, '}')
-	if e.err != nil {
-		return dst, fmt.Errorf("%w: message of kind %.100q: %w", ErrInvalid, m.Kind, e.err)
+	written, err := e.End()
+	if err != nil {
+		return dst, fmt.Errorf("%w: message of kind %.100q: %w", ErrInvalid, m.Kind, err)
 	}
-	if size := len(e.buf) - len(dst); size > MaxEnvelope {
+	if size := len(written) - len(dst); size > MaxEnvelope {
 		return dst, fmt.Errorf("%w: the envelope has %d bytes, at most %d are allowed", ErrTooLarge, size, MaxEnvelope)
 	}
-	return e.buf, nil
+	return written, nil
 }
 
 // DecodeEnvelope is the reverse of [AppendEnvelope] for bytes from anywhere:
@@ -107,7 +109,7 @@ func DecodeEnvelope(raw []byte) (Message, error) {
 	if len(raw) > MaxEnvelope {
 		return Message{}, fmt.Errorf("%w: %d bytes, at most %d are decoded", ErrMalformed, len(raw), MaxEnvelope)
 	}
-	if err := checkJSON(raw, 0); err != nil {
+	if err := envelopeRules.Check(raw, 0); err != nil {
 		return Message{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	m, err := decodeEnvelope(raw)
@@ -118,13 +120,13 @@ func DecodeEnvelope(raw []byte) (Message, error) {
 }
 
 func decodeEnvelope(raw []byte) (m Message, err error) {
-	raw = bytes.TrimLeft(raw, space)
+	raw = rawjson.SkipSpace(raw)
 	if raw[0] != '{' {
 		return m, errors.New("not a JSON object")
 	}
 	var seen [len(fields)]bool
-	for quoted, value := range members(raw) {
-		name, err := unquote(quoted)
+	for quoted, value := range rawjson.Members(raw) {
+		name, err := rawjson.Unquote(quoted)
 		if err != nil {
 			return m, fmt.Errorf("the name of a field: %w", err)
 		}
@@ -170,41 +172,21 @@ func (m *Message) setField(name string, value []byte) (err error) {
 	}
 	switch name {
 	case fieldJob:
-		m.Kind, err = text(value)
+		m.Kind, err = rawjson.Text(value)
 	case fieldID:
-		m.ID, err = text(value)
+		m.ID, err = rawjson.Text(value)
 	case fieldAttempt:
-		m.Attempt, err = count(value)
+		m.Attempt, err = rawjson.Count(value)
 	case fieldMaxAttempts:
-		m.MaxAttempts, err = count(value)
+		m.MaxAttempts, err = rawjson.Count(value)
 	case fieldPriority:
-		m.Priority, err = integer(value)
+		m.Priority, err = rawjson.Integer(value)
 	case fieldEnqueuedAt:
 		m.EnqueuedAt, err = instant(value)
 	case fieldHeaders:
-		m.Header, err = texts(value)
+		m.Header, err = rawjson.Texts(value)
 	}
 	return err
-}
-
-// maxCount bounds attempts on the wire, so that adding to one never overflows.
-const maxCount = 1 << 30
-
-func count(value []byte) (int, error) {
-	n, err := integer(value)
-	if err != nil || n < 0 || n > maxCount {
-		return 0, fmt.Errorf("not an integer between 0 and %d", maxCount)
-	}
-	return n, nil
-}
-
-func integer(value []byte) (int, error) {
-	if len(value) <= len("-9223372036854775808") { // longer ones need no copy to be refused
-		if n, err := strconv.Atoi(string(value)); err == nil {
-			return n, nil
-		}
-	}
-	return 0, fmt.Errorf("not an integer of %d bits", strconv.IntSize)
 }
 
 // instant returns a time as UTC, in which AppendEnvelope can write it again.
@@ -217,43 +199,4 @@ func instant(value []byte) (time.Time, error) {
 		}
 	}
 	return time.Time{}, errors.New("not an RFC 3339 time")
-}
-
-func text(value []byte) (string, error) {
-	if value[0] != '"' {
-		return "", errors.New("not a string")
-	}
-	s, err := unquote(value)
-	return string(s), err
-}
-
-func texts(value []byte) (map[string]string, error) {
-	if value[0] == '[' && len(bytes.Trim(value[1:len(value)-1], space)) == 0 {
-		return nil, nil
-	}
-	if value[0] != '{' {
-		return nil, errors.New("not an object of strings")
-	}
-	var m map[string]string
-	for quoted, value := range members(value) {
-		name, err := text(quoted)
-		if err != nil {
-			return nil, fmt.Errorf("the name of a header: %w", err)
-		}
-		if string(value) == "null" {
-			continue
-		}
-		if _, twice := m[name]; twice {
-			return nil, fmt.Errorf("header %.100q stands twice", name)
-		}
-		s, err := text(value)
-		if err != nil {
-			return nil, fmt.Errorf("header %.100q: %w", name, err)
-		}
-		if m == nil {
-			m = make(map[string]string)
-		}
-		m[name] = s
-	}
-	return m, nil
 }

@@ -32,6 +32,9 @@ var (
 	// queue name, a message without a kind, max below 1. Nothing was done.
 	ErrInvalid = errors.New("queue: invalid argument")
 
+	// ErrNotFound is returned for a job that the broker does not know.
+	ErrNotFound = errors.New("queue: no such job")
+
 	// ErrMalformed is what [Delivery.Malformed] wraps.
 	ErrMalformed = errors.New("queue: malformed message")
 )

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/goferhq/queue/store"
@@ -39,6 +40,10 @@ type Limits struct {
 	// bound.
 	MinLease, MaxLease time.Duration
 
+	// DefaultLease is the lease of a worker that sets none. Zero leaves it to
+	// the queue.
+	DefaultLease time.Duration
+
 	// MinPriority and MaxPriority bound Message.Priority. A broker without
 	// priorities has 0 and 0.
 	MinPriority, MaxPriority int
@@ -47,6 +52,9 @@ type Limits struct {
 	// reserved already succeeds and stores no second copy, so that a Push
 	// whose reply was lost can simply be sent again.
 	UniqueIDs bool
+
+	// AllQueues says that Reserve takes [AllQueues].
+	AllQueues bool
 }
 
 // Limiter tells the limits of a broker. A driver without it has none but
@@ -143,18 +151,14 @@ type DeadSet interface {
 	Delete(ctx context.Context, queue string, keys ...string) (int, error)
 }
 
-// Filter selects messages. A field that is empty selects all.
-type Filter struct {
-	ID   string
-	Kind string
-}
-
 // Remover takes messages out of the line.
 type Remover interface {
 	// Remove deletes the ready and scheduled messages of a queue that match
-	// every field of the filter, and returns how many there were. Reserved
-	// and dead ones stay. An empty filter is [ErrInvalid]: see [Purger].
-	Remove(ctx context.Context, queue string, filter Filter) (int, error)
+	// any of the filters, and returns how many there were. Reserved and dead
+	// ones stay. No filter, an empty one and one whose Args are not JSON are
+	// [ErrInvalid], and then nothing is deleted; [Purger] deletes all.
+	// [MatchAny] tells a driver what to check and which messages match.
+	Remove(ctx context.Context, queue string, filters ...Filter) (int, error)
 }
 
 // Purger empties a queue.
@@ -178,6 +182,29 @@ type StoreProvider interface {
 	// Store returns the store, the same on each call. It works at least until
 	// the backend is closed; nobody else closes it.
 	Store() store.Store
+}
+
+// JobStatus is what a broker keeps of a job. A time that is zero has not come
+// or is not known.
+type JobStatus struct {
+	// State is "ready", "running", "done" or "dead".
+	State string
+
+	CreatedAt time.Time // when the job was enqueued
+	StartedAt time.Time // of the latest attempt
+	UpdatedAt time.Time // of the latest change of State
+
+	// Result is the JSON of what the job returned. It is nil without any.
+	Result json.RawMessage
+}
+
+// StatusReader is a broker in which the libraries that share it keep the
+// status of their jobs. Without it a queue knows only of the jobs that were
+// enqueued with its own option Track.
+type StatusReader interface {
+	// JobStatus returns the status of a job by its ID. A job of which the
+	// broker keeps none is [ErrNotFound].
+	JobStatus(ctx context.Context, id string) (JobStatus, error)
 }
 
 // Checker looks for settings of the broker that weaken a promise.

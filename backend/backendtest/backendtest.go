@@ -9,7 +9,9 @@
 //			PutRaw:    putWithPlainClient,
 //			Lease:     10 * time.Second,
 //			DelayUnit: time.Second,
-//			Without:   []backendtest.Capability{backendtest.UniqueIDs, backendtest.StoreProvider},
+//			Without: []backendtest.Capability{
+//				backendtest.UniqueIDs, backendtest.AllQueues, backendtest.StoreProvider,
+//			},
 //		})
 //	}
 //
@@ -44,7 +46,8 @@
 // a failure, and so is one that is listed and there.
 //
 // The suite uses queues of its own, whose names begin with bt-, leaves the
-// others alone, and does not clear up behind itself.
+// others alone, and does not clear up behind itself. What takes from all
+// queues is looked at on a broker that nobody else uses: see [Harness.Fresh].
 package backendtest
 
 import (
@@ -90,6 +93,12 @@ type Harness struct {
 	// DelayUnit is the finest delay that the broker knows: shorter ones are
 	// rounded up to it. When zero it is a millisecond.
 	DelayUnit time.Duration
+
+	// Fresh returns the harness of a broker that is empty and that nobody else
+	// uses, or of a part of one, such as a namespace, that is as good as that.
+	// It is for the cases that take messages from every queue there is, and is
+	// called for each of them. It is nil only without [AllQueues].
+	Fresh func() Harness
 
 	// Requests, if not nil, counts the requests that the broker has received
 	// so far. It shows a Reserve that polls. While it is looked at no other
@@ -156,14 +165,17 @@ func Run(t *testing.T, h Harness) {
 // RunInBubbles checks every case in a subtest of t, each within a bubble of
 // testing/synctest, so that waiting costs nothing. It is for brokers that live
 // in this process and open no connection. fresh is called in each bubble and
-// returns the harness of a broker that was made there.
+// returns the harness of a broker that was made there; it does for
+// Harness.Fresh too.
 func RunInBubbles(t *testing.T, fresh func() Harness) {
 	t.Helper()
 	for _, c := range Cases() {
 		t.Run(c.Name, func(t *testing.T) {
 			var err error
 			synctest.Test(t, func(t *testing.T) {
-				if err = c.Run(t.Context(), fresh()); err != nil && !errors.Is(err, ErrSkipped) {
+				h := fresh()
+				h.Fresh = fresh
+				if err = c.Run(t.Context(), h); err != nil && !errors.Is(err, ErrSkipped) {
 					t.Error(err)
 					// A call that hangs may end after all, before the bubble
 					// does; one that does not is a panic there.

@@ -3,6 +3,7 @@ package backendtest_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,7 +79,7 @@ type broken struct {
 	peek    func(ctx context.Context, queue string, state backend.State, offset, limit int) ([]*backend.Entry, error)
 	requeue func(ctx context.Context, queue string, keys ...string) (int, error)
 	delete  func(ctx context.Context, queue string, keys ...string) (int, error)
-	remove  func(ctx context.Context, queue string, filter backend.Filter) (int, error)
+	remove  func(ctx context.Context, queue string, filters ...backend.Filter) (int, error)
 	purge   func(ctx context.Context, queue string) (int, error)
 	pause   func(ctx context.Context, queue string) error
 	store   func() store.Store
@@ -114,6 +115,7 @@ func harness(f func(c *broken)) backendtest.Harness {
 			return c, nil
 		},
 		PutRaw:   broker.Connect().PutRaw,
+		Fresh:    func() backendtest.Harness { return harness(f) },
 		Slack:    10 * time.Millisecond,
 		Requests: s.requests.Load,
 		Without:  []backendtest.Capability{backendtest.Checker},
@@ -183,8 +185,8 @@ func (c *broken) Delete(ctx context.Context, queue string, keys ...string) (int,
 	return or(c.delete != nil, c.delete, c.reference.Delete)(ctx, queue, keys...)
 }
 
-func (c *broken) Remove(ctx context.Context, queue string, filter backend.Filter) (int, error) {
-	return or(c.remove != nil, c.remove, c.reference.Remove)(ctx, queue, filter)
+func (c *broken) Remove(ctx context.Context, queue string, filters ...backend.Filter) (int, error) {
+	return or(c.remove != nil, c.remove, c.reference.Remove)(ctx, queue, filters...)
 }
 
 func (c *broken) Purge(ctx context.Context, queue string) (int, error) {
@@ -231,6 +233,37 @@ func (c *broken) onReserve(change func(d *backend.Delivery)) {
 			change(d)
 		}
 		return deliveries, err
+	}
+}
+
+// onReserveOfAll makes c do something else when all queues are among those of a
+// Reserve.
+func (c *broken) onReserveOfAll(reserve func(ctx context.Context, queues []string, max int, lease time.Duration) ([]*backend.Delivery, error)) {
+	c.reserve = func(ctx context.Context, queues []string, max int, lease time.Duration) ([]*backend.Delivery, error) {
+		if slices.Contains(queues, backend.AllQueues) {
+			return reserve(ctx, queues, max, lease)
+		}
+		return c.reference.Reserve(ctx, queues, max, lease)
+	}
+}
+
+// onMatch makes Remove compare arguments by another rule.
+func (c *broken) onMatch(match func(wanted, args []byte) bool) {
+	c.remove = func(ctx context.Context, queue string, filters ...backend.Filter) (int, error) {
+		if _, err := backend.MatchAny(filters); err != nil {
+			return 0, err
+		}
+		ready, _ := c.reference.Peek(ctx, queue, backend.Ready, 0, 100)
+		scheduled, _ := c.reference.Peek(ctx, queue, backend.Scheduled, 0, 100)
+		matching := []backend.Filter{{ID: "none"}}
+		for _, entry := range append(ready, scheduled...) {
+			for _, f := range filters {
+				if (f.ID == "" || f.ID == entry.ID) && (f.Kind == "" || f.Kind == entry.Kind) && (f.Args == nil || match(f.Args, entry.Args)) {
+					matching = append(matching, backend.Filter{ID: entry.ID})
+				}
+			}
+		}
+		return c.reference.Remove(ctx, queue, matching...)
 	}
 }
 

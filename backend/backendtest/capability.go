@@ -27,6 +27,7 @@ const (
 const (
 	Priorities Capability = "Priorities" // MinPriority and MaxPriority are not both 0
 	UniqueIDs  Capability = "UniqueIDs"  // UniqueIDs is set
+	AllQueues  Capability = "AllQueues"  // AllQueues is set
 )
 
 // The capabilities that show in what a backend does.
@@ -80,6 +81,8 @@ func has(c *conn, want Capability) bool {
 		return limits.MinPriority != 0 || limits.MaxPriority != 0
 	case UniqueIDs:
 		return limits.UniqueIDs
+	case AllQueues:
+		return limits.AllQueues
 	case ForeignProducers:
 		return c.bench.PutRaw != nil
 	}
@@ -101,6 +104,13 @@ func capabilities() []Case {
 		cases = append(cases, claim(c, func(b *bench) bool { return has(b.A, c) }))
 	}
 	return append(cases,
+		claim(AllQueues, func(b *bench) bool {
+			present := has(b.A, AllQueues)
+			if present && b.Fresh == nil {
+				b.fail("the backend has %s, and the harness has no Fresh to test it with", AllQueues)
+			}
+			return present
+		}),
 		claim(Deliveries, func(b *bench) bool {
 			b.A.push(b.message())
 			return b.A.one().Deliveries != 0

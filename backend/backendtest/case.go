@@ -26,6 +26,7 @@ type Case struct {
 
 	check func(b *bench)
 	alone bool // it measures what other cases would disturb
+	fresh bool // it works on what Harness.Fresh returns
 }
 
 // Cases returns every case, for those who want to run them without a
@@ -40,6 +41,7 @@ func Cases() []Case {
 		{"capability", capabilities()},
 		{"delivery", delivery},
 		{"reserve", reserve},
+		{"all-queues", allQueues()},
 		{"attempt", attempt},
 		{"settle", slices.Concat(settle, settledTwice(), staleInBatch())},
 		{"retry", retry},
@@ -54,7 +56,7 @@ func Cases() []Case {
 		{"foreign", foreign},
 		{"poison", poison()},
 		{"inspect", inspect},
-		{"manage", manage},
+		{"manage", slices.Concat(remove, manage)},
 		{"unique", unique},
 		{"store", stores},
 	} {
@@ -74,6 +76,12 @@ func (c Case) Run(ctx context.Context, h Harness) error {
 		if slices.Contains(h.Without, need) {
 			return fmt.Errorf("%w: the harness says that the broker is without %s", ErrSkipped, need)
 		}
+	}
+	if c.fresh {
+		if h.Fresh == nil {
+			return fmt.Errorf("%w: the harness has no Fresh", ErrSkipped)
+		}
+		h = h.Fresh()
 	}
 	h = h.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, h.caseTimeout())

@@ -124,7 +124,7 @@ var limits = []Case{
 			wrong := map[string]func(m *backend.Message){
 				"no kind": func(m *backend.Message) { m.Kind = "" },
 			}
-			for _, name := range []string{"", " ", "a b", "-a", "a\r\nb", "ü", "a\x00b", strings.Repeat("q", backend.MaxQueueName+1)} {
+			for _, name := range []string{"", " ", "*", "a b", "-a", "a\r\nb", "ü", "a\x00b", strings.Repeat("q", backend.MaxQueueName+1)} {
 				wrong["queue "+shown([]byte(name))] = func(m *backend.Message) { m.Queue = name }
 			}
 			for what, change := range wrong {

@@ -6,91 +6,6 @@ import (
 
 var manage = []Case{
 	{
-		Name:  "remove-by-id-takes-one",
-		Needs: []Capability{Remover},
-		Why:   "A user cancels one job, waiting or scheduled. It must not run, and all others must.",
-		check: func(b *bench) {
-			messages := b.messagesFor(b.queue, 4)
-			messages[2].Delay, messages[3].Delay = b.delays(2), b.delays(2)
-			b.A.push(messages...)
-			for _, i := range []int{1, 2} {
-				b.removed(backend.Filter{ID: messages[i].ID}, 1)
-				b.removed(backend.Filter{ID: messages[i].ID}, 0)
-			}
-			b.each(b.A.take(2), messages[0], messages[3])
-			b.A.nothing(b.quiet())
-		},
-	},
-	{
-		Name:  "remove-by-kind-takes-all-of-it",
-		Needs: []Capability{Remover},
-		Why:   "A kind whose handler is broken is taken out of the line as a whole, and nothing else with it.",
-		check: func(b *bench) {
-			messages := b.messagesFor(b.queue, 6)
-			for i := range 3 {
-				messages[2*i].Kind = "broken"
-			}
-			messages[2].Delay = b.delays(2)
-			b.A.push(messages...)
-			b.removed(backend.Filter{Kind: "broken"}, 3)
-			b.each(b.A.take(3), messages[1], messages[3], messages[5])
-			b.A.nothing(b.delays(3))
-		},
-	},
-	{
-		Name:  "remove-takes-what-matches-every-field",
-		Needs: []Capability{Remover},
-		Why:   "A filter narrows with each field. One that widens removes what nobody asked for.",
-		check: func(b *bench) {
-			m := b.message()
-			b.A.push(m, b.message())
-			b.removed(backend.Filter{ID: m.ID, Kind: "another"}, 0)
-			b.removed(backend.Filter{ID: "none", Kind: m.Kind}, 0)
-			b.removed(backend.Filter{ID: m.ID, Kind: m.Kind}, 1)
-			b.A.ack(b.A.one())
-			b.A.nothing(b.quiet())
-		},
-	},
-	{
-		Name:  "remove-leaves-other-queues-alone",
-		Needs: []Capability{Remover},
-		Why:   "The same kind may be on several queues, and only one of them is meant.",
-		check: func(b *bench) {
-			m := b.messagesFor(b.queueNamed("other"), 1)[0]
-			b.A.push(m)
-			b.removed(backend.Filter{ID: m.ID}, 0)
-			b.removed(backend.Filter{Kind: m.Kind}, 0)
-			b.A.one(m.Queue)
-		},
-	},
-	{
-		Name:  "remove-leaves-reserved-and-dead-alone",
-		Needs: []Capability{Remover},
-		Why:   "A job that is being run cannot be taken back, and its worker is to settle it. The dead are for a person.",
-		check: func(b *bench) {
-			b.A.push(b.message())
-			b.A.do(burying, b.A.one())
-			b.A.push(b.message())
-			d := b.A.one()
-			b.removed(backend.Filter{Kind: d.Kind}, 0)
-			b.removed(backend.Filter{ID: d.ID}, 0)
-			b.A.ack(d)
-			b.stillBuried(1)
-		},
-	},
-	{
-		Name:  "remove-by-an-empty-filter-is-invalid",
-		Needs: []Capability{Remover},
-		Why:   "A filter whose fields were forgotten matches everything. That is what Purge is for.",
-		check: func(b *bench) {
-			b.A.push(b.message())
-			remover, _ := backend.As[backend.Remover](b.A.Backend)
-			_, err := remover.Remove(b.ctx, b.queue, backend.Filter{})
-			b.wantError("Remove with an empty filter", err, backend.ErrInvalid)
-			b.A.one()
-		},
-	},
-	{
 		Name:  "purge-empties-the-line",
 		Needs: []Capability{Purger},
 		Why:   "A queue is purged when what is in it must not run, the scheduled included.",
@@ -236,16 +151,6 @@ var manage = []Case{
 			}
 		},
 	},
-}
-
-func (b *bench) removed(filter backend.Filter, want int) {
-	remover, _ := backend.As[backend.Remover](b.A.Backend)
-	n, err := remover.Remove(b.ctx, b.queue, filter)
-	what := "Remove by ID " + filter.ID
-	if filter.Kind != "" {
-		what += " and kind " + filter.Kind
-	}
-	b.found(what, want)(n, err)
 }
 
 func (b *bench) purged(want int) {

@@ -120,47 +120,47 @@ var coarseManageMutants = []mutant{
 		"inspect/peek-of-an-unknown-queue-is-empty",
 	}},
 	{"removes an ID from the ready messages only", func(c *broken) {
-		c.remove = func(ctx context.Context, queue string, filter backend.Filter) (int, error) {
+		c.remove = func(ctx context.Context, queue string, filters ...backend.Filter) (int, error) {
 			scheduled, _ := c.reference.Peek(ctx, queue, backend.Scheduled, 0, 100)
 			for _, entry := range scheduled {
-				if entry.ID == filter.ID {
+				if entry.ID == filters[0].ID && len(filters) == 1 {
 					return 0, nil
 				}
 			}
-			return c.reference.Remove(ctx, queue, filter)
+			return c.reference.Remove(ctx, queue, filters...)
 		}
 	}, []string{
 		"manage/remove-by-id-takes-one",
 	}},
 	{"removes one message of a kind", func(c *broken) {
-		c.remove = func(ctx context.Context, queue string, filter backend.Filter) (int, error) {
+		c.remove = func(ctx context.Context, queue string, filters ...backend.Filter) (int, error) {
 			ready, _ := c.reference.Peek(ctx, queue, backend.Ready, 0, 100)
 			for _, entry := range ready {
-				if filter.ID == "" && entry.Kind == filter.Kind {
-					filter.ID = entry.ID
+				if len(filters) == 1 && filters[0].ID == "" && entry.Kind == filters[0].Kind && filters[0].Args == nil {
+					filters = []backend.Filter{{ID: entry.ID}}
 				}
 			}
-			return c.reference.Remove(ctx, queue, filter)
+			return c.reference.Remove(ctx, queue, filters...)
 		}
 	}, []string{
 		"manage/remove-by-kind-takes-all-of-it",
 	}},
 	{"removes from every queue", func(c *broken) {
-		c.remove = func(ctx context.Context, queue string, filter backend.Filter) (int, error) {
+		c.remove = func(ctx context.Context, queue string, filters ...backend.Filter) (int, error) {
 			other, _ := strings.CutSuffix(queue, "-jobs")
-			n, err := c.reference.Remove(ctx, queue, filter)
-			more, _ := c.reference.Remove(ctx, other+"-other", filter)
+			n, err := c.reference.Remove(ctx, queue, filters...)
+			more, _ := c.reference.Remove(ctx, other+"-other", filters...)
 			return n + more, err
 		}
 	}, []string{
 		"manage/remove-leaves-other-queues-alone",
 	}},
 	{"removes from the dead", func(c *broken) {
-		c.remove = func(ctx context.Context, queue string, filter backend.Filter) (int, error) {
+		c.remove = func(ctx context.Context, queue string, filters ...backend.Filter) (int, error) {
 			entries, _ := c.reference.Peek(ctx, queue, backend.Dead, 0, 100)
-			n, err := c.reference.Remove(ctx, queue, filter)
+			n, err := c.reference.Remove(ctx, queue, filters...)
 			for _, entry := range entries {
-				if entry.Kind == filter.Kind {
+				if entry.Kind == filters[0].Kind {
 					c.reference.Delete(ctx, queue, entry.Key)
 				}
 			}

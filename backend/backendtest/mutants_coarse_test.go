@@ -21,6 +21,8 @@ var coarseMutants = []mutant{
 	}, []string{
 		"delivery/a-message-with-the-least-comes-back-as-it-was-pushed",
 		"delivery/args-come-back-byte-for-byte",
+		"manage/remove-by-args-needs-only-some-members-of-an-object",
+		"manage/remove-by-args-takes-a-list-as-a-whole",
 	}},
 	{"replaces characters of four bytes", func(c *broken) {
 		c.onPush(func(m *backend.Message) { m.Args = bytes.ReplaceAll(m.Args, []byte("🐹"), []byte("?")) })
@@ -57,6 +59,11 @@ var coarseMutants = []mutant{
 			return deliveries, err
 		}
 	}, []string{
+		"all-queues/are-watched-while-a-reserve-begins",
+		"all-queues/pass-a-paused-one-over",
+		"all-queues/wake-a-reserve-for-a-foreign-message-in-a-new-one",
+		"all-queues/wake-a-reserve-for-what-comes-back",
+		"all-queues/wake-a-reserve-when-one-comes-into-being",
 		"concurrency/many-waiters-and-as-many-messages",
 		"dead/requeue-wakes-a-waiting-reserve",
 		"delay/does-not-hold-up-the-others",
@@ -80,6 +87,8 @@ var coarseMutants = []mutant{
 	{"counts attempts when they end", func(c *broken) {
 		c.onReserve(func(d *backend.Delivery) { d.Attempt-- })
 	}, []string{
+		"all-queues/pass-a-paused-one-over",
+		"all-queues/wake-a-reserve-when-one-comes-into-being",
 		"attempt/begins-at-1",
 		"attempt/goes-on-from-what-was-pushed",
 		"attempt/is-given-back-by-release",
@@ -99,10 +108,10 @@ var coarseMutants = []mutant{
 		"delivery/a-pushed-message-belongs-to-the-caller-again",
 		"delivery/args-come-back-byte-for-byte",
 		"delivery/characters-of-four-bytes-come-back",
-		"delivery/queue-names-are-kept-apart",
 		"delivery/extra-fields-come-back-byte-for-byte",
 		"delivery/headers-come-back",
 		"delivery/kinds-are-any-text",
+		"delivery/queue-names-are-kept-apart",
 		"foreign/a-foreign-message-keeps-the-id-that-it-is-given",
 		"foreign/a-foreign-message-runs-with-defaults",
 		"inspect/peek-takes-nothing",
@@ -155,6 +164,7 @@ var coarseMutants = []mutant{
 		c.ack = func(ctx context.Context, _ []*backend.Delivery) error { return ctx.Err() }
 	}, []string{
 		"concurrency/a-delivery-is-settled-by-one-of-two-at-once",
+		"idle/a-waiting-reserve-of-all-queues-does-not-poll",
 		"inspect/stats-follow-what-is-settled",
 		"lease/of-the-next-holder-is-not-disturbed-by-ack",
 		"lease/that-has-ended-refuses-ack",
@@ -308,6 +318,8 @@ var coarseMutants = []mutant{
 			}
 		})
 	}, []string{
+		"all-queues/are-watched-while-a-reserve-begins",
+		"all-queues/wake-a-reserve-when-one-comes-into-being",
 		"concurrency/many-waiters-and-as-many-messages",
 		"delay/does-not-hold-up-the-others",
 		"delay/of-zero-is-none",

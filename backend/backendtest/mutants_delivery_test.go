@@ -174,6 +174,9 @@ var deliveryMutants = []mutant{
 			return c.reference.Reserve(ctx, turned, max, lease)
 		}
 	}, []string{
+		"all-queues/come-behind-those-that-are-named",
+		"all-queues/may-only-stand-last",
+		"all-queues/wake-a-reserve-when-one-comes-into-being",
 		"order/is-by-queue-before-priority",
 		"reserve/fills-a-batch-from-the-first-queue-first",
 		"reserve/takes-from-the-first-queue-that-has-one",
@@ -186,6 +189,7 @@ var deliveryMutants = []mutant{
 			return c.reference.Reserve(ctx, queues, max, lease)
 		}
 	}, []string{
+		"all-queues/wake-a-reserve-when-one-comes-into-being",
 		"reserve/leaves-other-queues-alone",
 	}},
 	{"ignores the cancellation of a Reserve", func(c *broken) {
@@ -199,6 +203,7 @@ var deliveryMutants = []mutant{
 			return c.reference.Reserve(deaf, queues, max, lease)
 		}
 	}, []string{
+		"all-queues/end-with-the-context",
 		"concurrency/many-waiters-and-one-message",
 		"reserve/ends-with-its-context",
 		"reserve/that-has-ended-swallows-no-later-message",
@@ -224,6 +229,7 @@ var deliveryMutants = []mutant{
 			return deliveries, err
 		}
 	}, []string{
+		"all-queues/end-with-the-context",
 		"concurrency/many-waiters-and-one-message",
 		"lifecycle/with-an-ended-context-every-verb-fails",
 		"reserve/ends-with-its-context",
@@ -283,6 +289,7 @@ var deliveryMutants = []mutant{
 		}
 	}, []string{
 		"idle/a-waiting-reserve-does-not-poll",
+		"idle/a-waiting-reserve-of-all-queues-does-not-poll",
 	}},
 	{"takes a wrong max for a reason to wait", func(c *broken) {
 		c.reserve = func(ctx context.Context, queues []string, max int, lease time.Duration) ([]*backend.Delivery, error) {

@@ -25,6 +25,7 @@ var leaseMutants = []mutant{
 	{"forgets leases, so that they never end", func(c *broken) {
 		c.reserveFor(func(time.Duration) time.Duration { return 1000 * time.Hour })
 	}, []string{
+		"all-queues/wake-a-reserve-for-what-comes-back",
 		"attempt/deliveries-begin-anew-with-retry",
 		"attempt/deliveries-count-leases-that-ended",
 		"attempt/is-spent-by-a-lease-that-ends",

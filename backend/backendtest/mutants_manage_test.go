@@ -154,21 +154,26 @@ var manageMutants = []mutant{
 		"inspect/queues-lists-what-has-messages",
 	}},
 	{"forgets the kind of a filter with an ID", func(c *broken) {
-		c.remove = func(ctx context.Context, queue string, filter backend.Filter) (int, error) {
-			if filter.ID != "" {
-				filter.Kind = ""
+		c.remove = func(ctx context.Context, queue string, filters ...backend.Filter) (int, error) {
+			filters = slices.Clone(filters)
+			for i := range filters {
+				if filters[i].ID != "" {
+					filters[i].Kind = ""
+				}
 			}
-			return c.reference.Remove(ctx, queue, filter)
+			return c.reference.Remove(ctx, queue, filters...)
 		}
 	}, []string{
 		"manage/remove-takes-what-matches-every-field",
 	}},
 	{"takes an empty filter for all", func(c *broken) {
-		c.remove = func(ctx context.Context, queue string, filter backend.Filter) (int, error) {
-			if filter == (backend.Filter{}) {
-				return c.reference.Purge(ctx, queue)
+		c.remove = func(ctx context.Context, queue string, filters ...backend.Filter) (int, error) {
+			for _, f := range filters {
+				if f.ID == "" && f.Kind == "" && f.Args == nil {
+					return c.reference.Purge(ctx, queue)
+				}
 			}
-			return c.reference.Remove(ctx, queue, filter)
+			return c.reference.Remove(ctx, queue, filters...)
 		}
 	}, []string{
 		"manage/remove-by-an-empty-filter-is-invalid",
@@ -200,6 +205,7 @@ var manageMutants = []mutant{
 	{"does not pause", func(c *broken) {
 		c.pause = c.reference.Resume
 	}, []string{
+		"all-queues/pass-a-paused-one-over",
 		"manage/pause-holds-back-what-comes-due",
 		"manage/pause-leaves-other-queues-alone",
 		"manage/pause-lets-what-runs-be-settled",

@@ -21,7 +21,7 @@ type mutant struct {
 	fails  []string
 }
 
-var mutants = slices.Concat(coarseMutants, coarseManageMutants, deliveryMutants, settleMutants, leaseMutants, lifecycleMutants, manageMutants)
+var mutants = slices.Concat(coarseMutants, coarseManageMutants, deliveryMutants, settleMutants, leaseMutants, lifecycleMutants, manageMutants, removeMutants, allQueuesMutants)
 
 func TestEachBrokenBackendFailsItsCasesAndNoOthers(t *testing.T) {
 	for _, m := range mutants {
@@ -77,8 +77,16 @@ func TestMemoryPassesOnRealTime(t *testing.T) {
 	}
 	broker := memory.NewBroker()
 	backendtest.Run(t, backendtest.Harness{
-		Open:    func(context.Context) (backend.Backend, error) { return broker.Connect(), nil },
-		PutRaw:  broker.Connect().PutRaw,
+		Open:   func(context.Context) (backend.Backend, error) { return broker.Connect(), nil },
+		PutRaw: broker.Connect().PutRaw,
+		Fresh: func() backendtest.Harness {
+			fresh := memory.NewBroker()
+			return backendtest.Harness{
+				Open:   func(context.Context) (backend.Backend, error) { return fresh.Connect(), nil },
+				PutRaw: fresh.Connect().PutRaw,
+				Lease:  2 * time.Second,
+			}
+		},
 		Lease:   2 * time.Second,
 		Without: []backendtest.Capability{backendtest.Checker},
 	})
@@ -122,7 +130,7 @@ func TestACapabilityThatIsListedAndPresentFails(t *testing.T) {
 	for _, c := range []backendtest.Capability{
 		backendtest.Extender, backendtest.Inspector, backendtest.Lister, backendtest.DeadSet, backendtest.Remover,
 		backendtest.Purger, backendtest.Pauser, backendtest.StoreProvider, backendtest.Priorities,
-		backendtest.UniqueIDs, backendtest.ForeignProducers, backendtest.Deliveries, backendtest.Leases,
+		backendtest.UniqueIDs, backendtest.AllQueues, backendtest.ForeignProducers, backendtest.Deliveries, backendtest.Leases,
 	} {
 		t.Run(string(c), func(t *testing.T) {
 			failsExactly(t, func() backendtest.Harness {
@@ -171,9 +179,11 @@ func TestACapabilityThatIsMissingAndNotListedFails(t *testing.T) {
 	},
 		"capability/Extender", "capability/Inspector", "capability/Lister", "capability/DeadSet", "capability/Remover",
 		"capability/Purger", "capability/Pauser", "capability/StoreProvider", "capability/Priorities", "capability/UniqueIDs",
+		"capability/AllQueues",
 		// Without the limits nobody knows of them.
 		"limits/let-a-large-message-through-whole",
 		"limits/refuse-a-priority-that-is-too-high",
+		"all-queues/are-unsupported-where-the-limits-lack-them",
 	)
 }
 
@@ -181,6 +191,14 @@ func TestACapabilityOfAWrappedBackendIsFound(t *testing.T) {
 	failsExactly(t, func() backendtest.Harness {
 		return wrapping(func(b backend.Backend) backend.Backend { return wrapped{bare{b}} })
 	})
+}
+
+func TestAllQueuesWithoutAFreshBrokerFail(t *testing.T) {
+	failsExactly(t, func() backendtest.Harness {
+		h := harness(func(*broken) {})
+		h.Fresh = nil
+		return h
+	}, "capability/AllQueues")
 }
 
 func TestAnEmptyWarningFails(t *testing.T) {
@@ -198,9 +216,9 @@ func TestAnEmptyWarningFails(t *testing.T) {
 func TestABrokerThatCannotBeOpenedFailsEveryCase(t *testing.T) {
 	down := errors.New("connection refused")
 	for _, c := range backendtest.Cases() {
-		err := c.Run(t.Context(), backendtest.Harness{
-			Open: func(context.Context) (backend.Backend, error) { return nil, down },
-		})
+		h := backendtest.Harness{Open: func(context.Context) (backend.Backend, error) { return nil, down }}
+		h.Fresh = func() backendtest.Harness { return h }
+		err := c.Run(t.Context(), h)
 		if err == nil || !strings.Contains(err.Error(), down.Error()) {
 			t.Errorf("%s returned %v, want an error that says %q", c.Name, err, down)
 		}

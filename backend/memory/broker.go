@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/goferhq/queue/backend"
@@ -28,6 +29,8 @@ func (b *Broker) line(name string) *line {
 	if l == nil {
 		l = &line{name: name}
 		b.lines[name] = l
+		i, _ := slices.BinarySearchFunc(b.sorted, name, func(l *line, name string) int { return strings.Compare(l.name, name) })
+		b.sorted = slices.Insert(b.sorted, i, l)
 	}
 	return l
 }
@@ -215,11 +218,22 @@ type loan struct {
 	token    uint64
 }
 
-// reserve takes up to max jobs from the lines, in order.
-func (b *Broker) reserve(lines []*line, max int, lease time.Duration) []*backend.Delivery {
+// reserve takes up to max jobs from the lines, in order, and then, if all is
+// set, from every line by name: those that came before hold no more by then.
+func (b *Broker) reserve(lines []*line, all bool, max int, lease time.Duration) []*backend.Delivery {
 	var taken []*backend.Delivery
 	var until int64
-	for _, l := range lines {
+	n := len(lines)
+	if all {
+		n += len(b.sorted)
+	}
+	for i := 0; i < n && len(taken) < max; i++ {
+		var l *line
+		if i < len(lines) {
+			l = lines[i]
+		} else {
+			l = b.sorted[i-len(lines)]
+		}
 		for j := l.first(); j != nil && len(taken) < max; j = l.first() {
 			if taken == nil {
 				taken = make([]*backend.Delivery, 0, min(max, l.ready))

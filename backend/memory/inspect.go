@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 
 	"github.com/goferhq/queue/backend"
@@ -17,7 +16,11 @@ func (c *Backend) Queues(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	defer c.broker.unlock()
-	return slices.Sorted(maps.Keys(c.broker.lines)), nil
+	names := make([]string, len(c.broker.sorted))
+	for i, l := range c.broker.sorted {
+		names[i] = l.name
+	}
+	return names, nil
 }
 
 // Stats implements backend.Inspector.
@@ -154,22 +157,25 @@ func (c *Backend) unbury(ctx context.Context, queue string, keys []string, f fun
 }
 
 // Remove implements backend.Remover.
-func (c *Backend) Remove(ctx context.Context, queue string, filter backend.Filter) (int, error) {
-	if filter == (backend.Filter{}) {
-		return 0, fmt.Errorf("%w: Remove with an empty filter; Purge empties a queue", backend.ErrInvalid)
+func (c *Backend) Remove(ctx context.Context, queue string, filters ...backend.Filter) (int, error) {
+	match, err := backend.MatchAny(filters)
+	if err != nil {
+		return 0, err
 	}
-	if filter.ID == "" {
-		return c.remove(ctx, queue, func(j *job) bool { return j.message.Kind == filter.Kind })
+	if slices.ContainsFunc(filters, func(f backend.Filter) bool { return f.ID == "" }) {
+		return c.remove(ctx, queue, func(j *job) bool { return match(&j.message) })
 	}
 	n := 0
-	err := c.with(ctx, queue, func(l *line) {
-		for j := c.broker.ids[filter.ID]; j != nil; {
-			twin := j.twin
-			if j.line == l && j.state != backend.Reserved && (filter.Kind == "" || filter.Kind == j.message.Kind) {
-				c.broker.forget(j)
-				n++
+	err = c.with(ctx, queue, func(l *line) {
+		for _, f := range filters {
+			for j := c.broker.ids[f.ID]; j != nil; {
+				twin := j.twin
+				if j.line == l && j.state != backend.Reserved && match(&j.message) {
+					c.broker.forget(j)
+					n++
+				}
+				j = twin
 			}
-			j = twin
 		}
 	})
 	return n, err

@@ -9,7 +9,7 @@
 //
 // It does everything that a backend can do: priorities from -32768 to 32767,
 // delays and leases to the millisecond, a dead set, inspection, removal,
-// pausing, a store. A message that is pushed while one with its ID is ready,
+// pausing, a store, taking from all queues. A message that is pushed while one with its ID is ready,
 // scheduled or reserved is not stored again. A job takes as many steps whether
 // ten or a million wait or are scheduled; what more of them cost is the
 // machine's caches and the garbage collector.
@@ -72,6 +72,7 @@ type Broker struct {
 	mu       sync.Mutex // guards all below
 	base     time.Time  // tick 0
 	lines    map[string]*line
+	sorted   []*line         // all of them, by name
 	ids      map[string]*job // ready, scheduled and reserved ones; more of one ID follow by twin
 	timed    wheel           // scheduled and reserved ones
 	sequence uint64
@@ -97,7 +98,8 @@ func NewBroker() *Broker {
 func (b *Broker) Connect() *Backend { return &Backend{broker: b} }
 
 // Backend is a connection to a [Broker]. It implements backend.Backend and
-// every optional interface but backend.Checker: there is no setting to check.
+// every optional interface but backend.Checker, as there is no setting to
+// check, and backend.StatusReader, as nobody else keeps anything in it.
 type Backend struct {
 	broker *Broker
 	closed bool // guarded by broker.mu
@@ -126,6 +128,7 @@ func (c *Backend) Limits() backend.Limits {
 		MinPriority: -1 << 15,
 		MaxPriority: 1<<15 - 1,
 		UniqueIDs:   true,
+		AllQueues:   true,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 type waiter struct {
 	backend    *Backend
 	lines      []*line
+	all        bool // and then every other line
 	max        int
 	lease      time.Duration
 	deliveries chan []*backend.Delivery // of capacity 1; closed by Close
@@ -22,34 +23,33 @@ type waiter struct {
 
 // Reserve implements backend.Backend.
 func (c *Backend) Reserve(ctx context.Context, queues []string, max int, lease time.Duration) ([]*backend.Delivery, error) {
-	switch {
-	case len(queues) == 0:
-		return nil, fmt.Errorf("%w: Reserve from no queue", backend.ErrInvalid)
-	case max < 1:
+	if err := backend.CheckQueues(queues, true); err != nil {
+		return nil, err
+	}
+	if max < 1 {
 		return nil, fmt.Errorf("%w: Reserve of at most %d", backend.ErrInvalid, max)
 	}
 	if err := checkLease(lease); err != nil {
 		return nil, err
 	}
-	for _, name := range queues {
-		if err := backend.CheckQueueName(name); err != nil {
-			return nil, err
-		}
-	}
 	if err := c.lock(ctx); err != nil {
 		return nil, err
 	}
 	b := c.broker
+	all := queues[len(queues)-1] == backend.AllQueues
+	if all {
+		queues = queues[:len(queues)-1]
+	}
 	var space [4]*line
 	lines := space[:0]
 	for _, name := range queues {
 		lines = append(lines, b.line(name))
 	}
-	if taken := b.reserve(lines, max, lease); taken != nil {
+	if taken := b.reserve(lines, all, max, lease); taken != nil {
 		b.unlock()
 		return taken, nil
 	}
-	w := &waiter{c, slices.Clone(lines), max, lease, make(chan []*backend.Delivery, 1)}
+	w := &waiter{c, slices.Clone(lines), all, max, lease, make(chan []*backend.Delivery, 1)}
 	b.waiters = append(b.waiters, w)
 	b.unlock()
 
@@ -85,7 +85,7 @@ func (b *Broker) serve() {
 		return
 	}
 	b.waiters = slices.DeleteFunc(b.waiters, func(w *waiter) bool {
-		taken := b.reserve(w.lines, w.max, w.lease)
+		taken := b.reserve(w.lines, w.all, w.max, w.lease)
 		if taken != nil {
 			w.deliveries <- taken
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -103,6 +104,52 @@ func TestWhoWaitsForSeveralQueuesIsServedFromThemInOrder(t *testing.T) {
 			t.Errorf("reserved %q, %v, want %q", got, err, want)
 		}
 	})
+}
+
+func TestWhoWaitsForAllQueuesIsServedFromThemByName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memory.New()
+		push := func(queues ...string) {
+			var jobs []*backend.Message
+			for i, queue := range queues {
+				jobs = append(jobs, &backend.Message{ID: queue + fmt.Sprint(i), Kind: "k", Queue: queue})
+			}
+			must(t, m.Push(t.Context(), jobs))
+		}
+		take := func(max int, queues ...string) string {
+			ds, err := m.Reserve(t.Context(), queues, max, lease)
+			must(t, err)
+			return idsOf(ds)
+		}
+		for _, want := range []string{"z4 A2 a1 a3 b0", "z4 A2 a1 a3"} { // of new queues, then of known ones
+			go func() {
+				wait(time.Second)
+				push("b", "a", "A", "a", "z")
+			}()
+			if got := take(len(strings.Fields(want)), "z", backend.AllQueues); got != want {
+				t.Errorf("reserved %q, want %q", got, want)
+			}
+		}
+		if got := take(9, backend.AllQueues); got != "b0" {
+			t.Errorf("reserved %q, want what was left", got)
+		}
+		push("a")
+		if got := take(9, "b", "*"); got != "a0" {
+			t.Errorf("reserved %q, want what was there", got)
+		}
+	})
+}
+
+func TestAllQueuesAreNoQueue(t *testing.T) {
+	m := memory.New()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := m.Reserve(ctx, []string{backend.AllQueues}, 1, lease); !errors.Is(err, context.Canceled) {
+		t.Errorf("Reserve = %v", err)
+	}
+	if names, err := m.Queues(t.Context()); err != nil || len(names) != 0 {
+		t.Errorf("the queues are %q, %v", names, err)
+	}
 }
 
 // The context of a Reserve ends at the instant at which a job arrives: the job

@@ -1,0 +1,226 @@
+package redis
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/goferhq/queue/backend"
+)
+
+//go:embed lua/*.lua
+var sources embed.FS
+
+// The scripts. What each does and takes is said in its file.
+var (
+	pushScript       = load("push")
+	reserveScript    = load("reserve")
+	ackScript        = load("ack")
+	settleScript     = load("settle")
+	extendScript     = load("extend")
+	tickScript       = load("tick")
+	registerScript   = load("register")
+	unregisterScript = load("unregister")
+	pauseScript      = load("pause")
+	purgeScript      = load("purge")
+	failedScript     = load("failed")
+	requeueScript    = load("requeue")
+	scanScript       = load("scan")
+	removeScript     = load("remove")
+	promoteScript    = load("promote")
+	statusScript     = load("status")
+	putBackScript    = load("putback")
+)
+
+func load(name string) *goredis.Script {
+	prelude, err := sources.ReadFile("lua/prelude.lua")
+	if err == nil {
+		var body []byte
+		if body, err = sources.ReadFile("lua/" + name + ".lua"); err == nil {
+			return goredis.NewScript(string(prelude) + string(body))
+		}
+	}
+	panic(err)
+}
+
+// node returns the client of the server that holds the keys. On a cluster it
+// is that of one node: the cluster client would send again what may have come
+// through.
+func (b *Backend) node(ctx context.Context, client goredis.UniversalClient) (*goredis.Client, error) {
+	if c, ok := client.(*goredis.ClusterClient); ok {
+		return c.MasterForKey(ctx, b.prefix)
+	}
+	return client.(*goredis.Client), nil
+}
+
+// run calls a script, whose first argument is always the prefix.
+func (b *Backend) run(script *goredis.Script, args ...any) (any, error) {
+	var reply any
+	err := b.onNode(func(node *goredis.Client) (err error) {
+		reply, err = runOn(context.Background(), node, script, b.prefix, args)
+		return err
+	})
+	return reply, err
+}
+
+func runOn(ctx context.Context, node goredis.Cmdable, script *goredis.Script, prefix string, args []any) (any, error) {
+	keys := []string{prefix + "queues"} // any will do: they are all on one node
+	args = append([]any{prefix}, args...)
+	reply, err := node.EvalSha(ctx, script.Hash(), keys, args...).Result()
+	if err != nil && goredis.HasErrorPrefix(err, "NOSCRIPT") {
+		reply, err = script.Eval(ctx, node, keys, args...).Result()
+	}
+	if err == goredis.Nil {
+		err = nil
+	}
+	return reply, err
+}
+
+// onNode calls f on the node that holds the keys, and again on another one
+// when it has been told that they have moved.
+func (b *Backend) onNode(f func(node *goredis.Client) error) error {
+	for try := 0; ; try++ {
+		node, err := b.node(context.Background(), b.client)
+		if err == nil {
+			err = f(node)
+		}
+		cluster, ok := b.client.(*goredis.ClusterClient)
+		if err == nil || !ok || try == 5 {
+			return b.explain(err)
+		}
+		switch {
+		case goredis.HasErrorPrefix(err, "MOVED"), goredis.HasErrorPrefix(err, "ASK"), goredis.HasErrorPrefix(err, "TRYAGAIN"), goredis.HasErrorPrefix(err, "CLUSTERDOWN"):
+			cluster.ReloadState(context.Background())
+			b.pause(time.Duration(try+1) * 20 * time.Millisecond)
+		default:
+			cluster.ReloadState(context.Background()) // the node may be gone
+			return b.explain(err)
+		}
+	}
+}
+
+// pause waits for d, or until the backend is closed.
+func (b *Backend) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-b.life.Done():
+	}
+}
+
+// refusals are the beginnings of replies by which a server says that it has
+// not done what it was asked to.
+var refusals = []string{
+	"LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK",
+	"BUSY", "NOAUTH", "WRONGPASS", "NOPERM", "EXECABORT", "ERR max number of clients",
+}
+
+// explain turns an error of the client into one of package backend. One that
+// leaves open whether the request came through is returned as it is.
+func (b *Backend) explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case b.life.Err() != nil, errors.Is(err, goredis.ErrClosed):
+		return backend.ErrClosed
+	case errors.Is(err, backend.ErrUnavailable):
+		return err
+	case isDial(err), errors.Is(err, goredis.ErrPoolTimeout), errors.Is(err, goredis.ErrPoolExhausted):
+		return fmt.Errorf("%w: redis: %w", backend.ErrUnavailable, err)
+	}
+	for _, refusal := range refusals {
+		if goredis.HasErrorPrefix(err, refusal) {
+			return fmt.Errorf("%w: redis: %w", backend.ErrUnavailable, err)
+		}
+	}
+	return fmt.Errorf("redis: %w", err)
+}
+
+func isDial(err error) bool {
+	dial, ok := errors.AsType[*net.OpError](err)
+	return ok && dial.Op == "dial" || strings.Contains(err.Error(), "all sentinels specified in configuration are unreachable")
+}
+
+// isOpen reports whether err leaves open if the request came through.
+func isOpen(err error) bool {
+	if err == nil || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrClosed) {
+		return false
+	}
+	_, replied := errors.AsType[goredis.Error](err)
+	return !replied
+}
+
+// pauses are how long send waits before it tries again.
+var pauses = [...]time.Duration{10 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
+
+// send makes a request, and makes it again when its reply was lost: f is told
+// so, and must do nothing twice. An error of the last try that would say that
+// nothing was done is no longer one then.
+func (b *Backend) send(f func(again bool) error) error {
+	began := time.Now()
+	err := f(false)
+	for _, pause := range pauses {
+		// Leases that were lost are remembered for an hour.
+		if !isOpen(err) || time.Since(began) > 30*time.Minute {
+			return err
+		}
+		b.pause(pause)
+		if next := f(true); next == nil || !errors.Is(next, backend.ErrUnavailable) {
+			err = next
+		}
+	}
+	return err
+}
+
+// await calls f and returns what it does, or the error of ctx as soon as that
+// ends. f then goes on by itself, at most for as long as the client's timeouts
+// allow, and what it returns is handed to late: a request that has been sent
+// cannot be called back.
+func await[T any](ctx context.Context, b *Backend, f func() (T, error), late func(T, error)) (T, error) {
+	var none T
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	if b.life.Err() != nil {
+		return none, backend.ErrClosed
+	}
+	if ctx.Done() == nil {
+		return f()
+	}
+	type outcome struct {
+		value T
+		err   error
+	}
+	var decided atomic.Bool // by who comes first: f or the end of ctx
+	done := make(chan outcome, 1)
+	go func() {
+		value, err := f()
+		if decided.CompareAndSwap(false, true) {
+			done <- outcome{value, err}
+		} else if late != nil {
+			late(value, err)
+		}
+	}()
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+	case <-b.life.Done():
+	}
+	if !decided.CompareAndSwap(false, true) {
+		o := <-done
+		return o.value, o.err
+	}
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	return none, backend.ErrClosed
+}

@@ -1,0 +1,142 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/backend/redis/internal/resque"
+)
+
+// failedPart is how many entries of the list failed are looked at in one call:
+// some milliseconds of Redis' time.
+const failedPart = 1000
+
+// eachFailed calls f for each dead job of a queue, the oldest first, until f
+// returns false.
+func (b *Backend) eachFailed(ctx context.Context, queue string, f func(entry string) bool) error {
+	suffix := `"queue":"` + queue + `"}` // a name of a queue needs no escape
+	if strings.Contains(queue, "/") {
+		suffix = "\x00" // PHP escapes it: every entry has to be looked at
+	}
+	for first := 0; ; {
+		reply, err := await(ctx, b, func() (any, error) {
+			return b.run(failedScript, first, failedPart, suffix, "1")
+		}, nil)
+		if err != nil {
+			return err
+		}
+		parts := reply.([]any)
+		for _, entry := range texts(parts[2]) {
+			if !f(entry) {
+				return nil
+			}
+		}
+		for _, entry := range texts(parts[3]) {
+			if name, ok := resque.FailedQueue(asBytes(entry)); ok && name == queue && !f(entry) {
+				return nil
+			}
+		}
+		looked := int(parts[0].(int64))
+		if first += looked; looked < failedPart {
+			return nil
+		}
+	}
+}
+
+// keyOf names an entry of the list failed. Ours each have something that no
+// other has; of those of Ruby and PHP two may be the same in every byte, and
+// then one is as good as the other.
+func keyOf(entry string) string {
+	sum := sha256.Sum256(asBytes(entry))
+	return hex.EncodeToString(sum[:16])
+}
+
+func (b *Backend) peekDead(ctx context.Context, queue string, offset, limit int) ([]*backend.Entry, error) {
+	var entries []*backend.Entry
+	err := b.eachFailed(ctx, queue, func(text string) bool {
+		if offset > 0 {
+			offset--
+			return true
+		}
+		failed, err := resque.DecodeFailed(asBytes(text))
+		e := entry(queue, backend.Dead, asString(failed.Payload))
+		if err != nil {
+			e.Raw, e.Malformed = []byte(text), err
+		}
+		failure := failed.Failure
+		e.Key, e.Failure = keyOf(text), &failure
+		entries = append(entries, e)
+		return len(entries) < limit
+	})
+	return entries, err
+}
+
+// Requeue makes dead jobs ready again; see [backend.DeadSet].
+func (b *Backend) Requeue(ctx context.Context, queue string, keys ...string) (int, error) {
+	return b.takeFailed(ctx, queue, keys, func(text string) (string, bool) {
+		failed, err := resque.DecodeFailed(asBytes(text))
+		if err != nil || len(failed.Payload) == 0 {
+			return "", false // nothing in it could run
+		}
+		m, _, err := resque.DecodePayload(failed.Payload)
+		if err == nil {
+			m.Attempt = 0
+			if payload, err := resque.AppendPayload(nil, &m, 0); err == nil {
+				return asString(payload), true
+			}
+		}
+		return asString(failed.Payload), true
+	})
+}
+
+// Delete removes dead jobs for good; see [backend.DeadSet].
+func (b *Backend) Delete(ctx context.Context, queue string, keys ...string) (int, error) {
+	return b.takeFailed(ctx, queue, keys, func(string) (string, bool) { return "", true })
+}
+
+// takeFailed takes the entries with the keys out of the list failed, and makes
+// what payload returns for each ready, unless that is empty.
+func (b *Backend) takeFailed(ctx context.Context, queue string, keys []string, payload func(entry string) (string, bool)) (int, error) {
+	if err := backend.CheckQueueName(queue); err != nil {
+		return 0, err
+	}
+	if len(keys) == 0 {
+		return 0, b.usable(ctx)
+	}
+	wanted := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		wanted[key] = true
+	}
+	var args []any
+	err := b.eachFailed(ctx, queue, func(entry string) bool {
+		key := keyOf(entry)
+		if wanted[key] {
+			delete(wanted, key)
+			if ready, ok := payload(entry); ok {
+				args = append(args, entry, ready)
+			}
+		}
+		return len(wanted) > 0
+	})
+	if err != nil {
+		return 0, err
+	}
+	found := 0
+	for len(args) > 0 {
+		some := args[:min(len(args), 200)]
+		args = args[len(some):]
+		// It is not sent again when its reply is lost: what it has found is
+		// gone from the list, and a second call would not count it.
+		reply, err := await(ctx, b, func() (any, error) {
+			return b.run(requeueScript, append([]any{queue, len(some) / 2}, some...)...)
+		}, nil)
+		if err != nil {
+			return found, err
+		}
+		found += int(reply.(int64))
+	}
+	return found, nil
+}

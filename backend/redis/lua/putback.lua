@@ -1,0 +1,5 @@
+-- putback returns what has landed with an instance to the heads of the queues.
+--
+-- ARGV: prefix, instance, number of queues, the queues.
+for n = 1, tonumber(ARGV[3]) do back(ARGV[2], ARGV[3 + n]) end
+return 0

@@ -1,0 +1,101 @@
+-- reserve lends ready jobs, those of the first queues first.
+--
+-- ARGV: prefix, instance, nonce, again, max, lease in milliseconds, most bytes,
+-- number of queues, the queues, number of landed queues, those queues.
+--
+-- The token of the n-th job is nonce:n. again says that an earlier call with
+-- this nonce may have come through: then its jobs are returned once more.
+--
+-- Returns: whether all queues are paused, those of the queues that are, the
+-- queues behind * if nothing was taken, and then for each queue that gave any:
+-- its name, the number of its first job, the payloads.
+local instance, nonce, again = ARGV[2], ARGV[3], ARGV[4] == '1'
+local room, lease, bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local queues, argument = {}, 9
+local all = false
+local named = {}
+for _ = 1, tonumber(ARGV[8]) do
+  if ARGV[argument] == '*' then
+    all = true
+  elseif not named[ARGV[argument]] then
+    named[ARGV[argument]] = true
+    queues[#queues + 1] = ARGV[argument]
+  end
+  argument = argument + 1
+end
+local others = {}
+if all then
+  for _, queue in ipairs(call('SMEMBERS', prefix .. 'queues')) do
+    if not named[queue] then others[#others + 1] = queue end
+  end
+  table.sort(others)
+  for _, queue in ipairs(others) do queues[#queues + 1] = queue end
+end
+
+-- A call that begins with a write that needs no memory may go on to writes
+-- that do: a full server must let go of its jobs.
+call('HDEL', running(''), '')
+for _ = 1, tonumber(ARGV[argument]) do
+  argument = argument + 1
+  back(instance, ARGV[argument])
+end
+
+local reply = {0, {}, {}}
+if again then
+  local tokens = {}
+  for n = 1, room do tokens[n] = nonce .. ':' .. n end
+  for _, queue in ipairs(queues) do
+    for n, payload in ipairs(call('HMGET', running(queue), unpack(tokens))) do
+      if payload then
+        reply[#reply + 1] = queue
+        reply[#reply + 1] = n
+        reply[#reply + 1] = {payload}
+      end
+    end
+  end
+  if #reply > 3 then return reply end
+end
+
+if call('GET', prefix .. 'pause-all-workers') == 'true' then
+  reply[1] = 1
+  return reply
+end
+local paused = {}
+for _, queue in ipairs(call('SMEMBERS', prefix .. 'gofer:paused')) do paused[queue] = true end
+
+local taken, ends = 0, now() + lease
+for _, queue in ipairs(queues) do
+  if paused[queue] then
+    reply[2][#reply[2] + 1] = queue
+  elseif room > 0 and bytes > 0 then
+    -- The first payload tells how many of its kind fit.
+    local head = call('LINDEX', ready(queue), 0)
+    if head then
+      local want = math.min(room, math.max(1, math.floor(bytes / #head)))
+      local payloads = call('LRANGE', ready(queue), 0, want - 1)
+      local held, terms = {}, {}
+      for n, payload in ipairs(payloads) do
+        if bytes <= 0 then
+          payloads[n] = nil
+        else
+          bytes = bytes - #payload
+          local token = nonce .. ':' .. (taken + n)
+          held[2 * n - 1], held[2 * n] = token, payload
+          terms[2 * n - 1], terms[2 * n] = ends, token
+        end
+      end
+      local count = #held / 2
+      for n = #payloads, count + 1, -1 do payloads[n] = nil end
+      call('HSET', running(queue), unpack(held))
+      call('ZADD', leases(queue), unpack(terms))
+      call('LTRIM', ready(queue), count, -1)
+      expect('l', queue, ends)
+      reply[#reply + 1] = queue
+      reply[#reply + 1] = taken + 1
+      reply[#reply + 1] = payloads
+      taken, room = taken + count, room - count
+    end
+  end
+end
+if taken == 0 then reply[3] = others end
+return reply

@@ -1,0 +1,241 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/goferhq/queue/backend"
+)
+
+func init() {
+	for _, scheme := range []string{"redis", "rediss", "resque", "redis+unix", "redis+sentinel", "redis+cluster"} {
+		backend.Register(scheme, open)
+	}
+}
+
+// target is what a URL says.
+type target struct {
+	addresses                  []string // hosts with ports, or the path of a socket
+	master                     string   // of Sentinel
+	user, password             string
+	database                   int
+	pool                       int
+	name                       string
+	dialing, reading, writing  time.Duration
+	tls                        *tls.Config
+	sentinelUser, sentinelPass string
+}
+
+func open(ctx context.Context, u *url.URL) (backend.Backend, error) {
+	p := backend.NewParams(u)
+	t := target{
+		pool:         p.Int("pool", 0),
+		name:         p.String("client_name", ""),
+		dialing:      p.Duration("dial_timeout", 3*time.Second),
+		reading:      p.Duration("read_timeout", 3*time.Second),
+		writing:      p.Duration("write_timeout", 3*time.Second),
+		database:     p.Int("db", 0),
+		sentinelUser: p.String("sentinel_username", ""),
+		sentinelPass: p.String("sentinel_password", ""),
+	}
+	t.user = u.User.Username()
+	t.password, _ = u.User.Password()
+	s := settings{
+		namespace:     p.String("namespace", ""),
+		lease:         p.Duration("lease", 0),
+		allowEviction: p.Bool("allow_eviction", false),
+	}
+	switch delayed := p.String("delayed", "gofer"); delayed {
+	case "gofer", "resque":
+		s.resqueDelayed = delayed == "resque"
+	default:
+		return nil, fmt.Errorf("%w: parameter delayed is neither gofer nor resque", backend.ErrInvalid)
+	}
+	secure, err := tlsOf(p, u.Scheme == "rediss")
+	if err == nil {
+		err = p.Err()
+	}
+	if err == nil {
+		t.tls = secure
+		err = t.read(u)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.open(ctx, u.Scheme, s)
+}
+
+// read takes the parts of u that mean something else for each scheme.
+func (t *target) read(u *url.URL) error {
+	if u.Fragment != "" {
+		return fmt.Errorf("%w: a Redis URL has no fragment", backend.ErrInvalid)
+	}
+	if t.pool < 0 || t.database < 0 {
+		return fmt.Errorf("%w: parameters pool and db cannot be negative", backend.ErrInvalid)
+	}
+	for name, d := range map[string]time.Duration{"dial_timeout": t.dialing, "read_timeout": t.reading, "write_timeout": t.writing} {
+		if d <= 0 {
+			return fmt.Errorf("%w: parameter %s is not positive", backend.ErrInvalid, name)
+		}
+	}
+	database := strings.Trim(u.Path, "/")
+	switch u.Scheme {
+	case "redis+unix":
+		if u.Host != "" || u.Path == "" {
+			return fmt.Errorf("%w: write the socket's path behind three slashes, as redis+unix:///run/redis.sock", backend.ErrInvalid)
+		}
+		t.addresses = []string{u.Path}
+		return nil
+	case "redis+sentinel":
+		t.master, database, _ = strings.Cut(database, "/")
+		if t.master == "" {
+			return fmt.Errorf("%w: the path names the master, as redis+sentinel://host:26379/mymaster", backend.ErrInvalid)
+		}
+		t.addresses = withPorts(u.Host, "26379")
+	case "redis+cluster":
+		t.addresses = withPorts(u.Host, "6379")
+		if database != "" || t.database != 0 {
+			return fmt.Errorf("%w: a cluster has no databases", backend.ErrInvalid)
+		}
+	default:
+		t.addresses = withPorts(u.Host, "6379")
+		if len(t.addresses) > 1 {
+			return fmt.Errorf("%w: %s takes one host; write redis+cluster:// or redis+sentinel://", backend.ErrInvalid, u.Scheme)
+		}
+	}
+	if database != "" {
+		n, err := strconv.Atoi(database)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%w: the path of the URL is not the number of a database", backend.ErrInvalid)
+		}
+		t.database = n
+	}
+	return nil
+}
+
+// withPorts splits a list of hosts; no host is this one.
+func withPorts(hosts, port string) []string {
+	var all []string
+	for host := range strings.SplitSeq(hosts, ",") {
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = strings.Trim(host, "[]")
+			if host == "" {
+				host = "localhost"
+			}
+			host = net.JoinHostPort(host, port)
+		}
+		if strings.HasPrefix(host, ":") {
+			host = "localhost" + host
+		}
+		all = append(all, host)
+	}
+	return all
+}
+
+func (t *target) open(ctx context.Context, scheme string, s settings) (*Backend, error) {
+	switch scheme {
+	case "redis+cluster":
+		return connect(ctx, s, clusterMaker(&goredis.ClusterOptions{
+			Addrs: t.addresses, Username: t.user, Password: t.password, ClientName: t.name, TLSConfig: t.tls,
+			PoolSize: t.pool, DialTimeout: t.dialing, ReadTimeout: t.reading, WriteTimeout: t.writing,
+		}))
+	case "redis+sentinel":
+		return connect(ctx, s, func(change func(*goredis.Options)) goredis.UniversalClient {
+			o := goredis.Options{PoolSize: t.pool, DialTimeout: t.dialing, ReadTimeout: t.reading, WriteTimeout: t.writing}
+			change(&o)
+			return goredis.NewFailoverClient(&goredis.FailoverOptions{
+				MasterName: t.master, SentinelAddrs: t.addresses,
+				SentinelUsername: t.sentinelUser, SentinelPassword: t.sentinelPass,
+				Username: t.user, Password: t.password, DB: t.database, ClientName: t.name, TLSConfig: t.tls,
+				MaxRetries: o.MaxRetries, DialerRetries: o.DialerRetries, PoolSize: o.PoolSize, PoolTimeout: o.PoolTimeout,
+				DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
+				Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, PushNotificationProcessor: o.PushNotificationProcessor,
+			})
+		})
+	}
+	o := goredis.Options{
+		Addr: t.addresses[0], Username: t.user, Password: t.password, DB: t.database, ClientName: t.name, TLSConfig: t.tls,
+		PoolSize: t.pool, DialTimeout: t.dialing, ReadTimeout: t.reading, WriteTimeout: t.writing,
+	}
+	if scheme == "redis+unix" {
+		o.Network = "unix"
+	}
+	return connect(ctx, s, func(change func(*goredis.Options)) goredis.UniversalClient {
+		o := o
+		change(&o)
+		return goredis.NewClient(&o)
+	})
+}
+
+// forCommands are the options of the client that makes requests. It never
+// makes one twice.
+func forCommands(o *goredis.Options) {
+	o.MaxRetries = -1
+	o.DialerRetries = 1
+	o.Protocol = 2 // nothing is used that only the third has
+	o.DisableIdentity = true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	o.ContextTimeoutEnabled = false // see await
+}
+
+// forWaiting are those of the client whose connections wait in Redis.
+func (b *Backend) forWaiting(o *goredis.Options) {
+	forCommands(o)
+	o.Protocol = 3 // for notes
+	o.PushNotificationProcessor = b.names.processor()
+	o.PoolSize = 10_000 // as many as there are queues to wait for
+	o.MinIdleConns = 0
+}
+
+func clusterMaker(template *goredis.ClusterOptions) func(change func(*goredis.Options)) goredis.UniversalClient {
+	return func(change func(*goredis.Options)) goredis.UniversalClient {
+		c, o := *template, goredis.Options{PoolSize: template.PoolSize}
+		change(&o)
+		c.MaxRetries, c.DialerRetries, c.PoolSize = o.MaxRetries, o.DialerRetries, o.PoolSize
+		c.Protocol, c.DisableIdentity, c.MaintNotificationsConfig = o.Protocol, o.DisableIdentity, o.MaintNotificationsConfig
+		c.ContextTimeoutEnabled, c.PushNotificationProcessor = o.ContextTimeoutEnabled, o.PushNotificationProcessor
+		return goredis.NewClusterClient(&c)
+	}
+}
+
+// tlsOf reads the parameters of TLS. It returns nil when there is to be none.
+func tlsOf(p *backend.Params, always bool) (*tls.Config, error) {
+	wanted := p.Bool("tls", always)
+	ca, cert, key, name := p.String("tls_ca", ""), p.String("tls_cert", ""), p.String("tls_key", ""), p.String("tls_server_name", "")
+	if !wanted {
+		if always || ca != "" || cert != "" || key != "" || name != "" {
+			return nil, fmt.Errorf("%w: the URL has parameters of TLS, but no TLS: write rediss://, or tls=true", backend.ErrInvalid)
+		}
+		return nil, nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fmt.Errorf("%w: tls_ca: %w", backend.ErrInvalid, err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%w: tls_ca: no certificate in the file", backend.ErrInvalid)
+		}
+	}
+	if cert != "" || key != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("%w: tls_cert and tls_key: %w", backend.ErrInvalid, err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
