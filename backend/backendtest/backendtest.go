@@ -97,7 +97,8 @@ type Harness struct {
 	// Fresh returns the harness of a broker that is empty and that nobody else
 	// uses, or of a part of one, such as a namespace, that is as good as that.
 	// It is for the cases that take messages from every queue there is, and is
-	// called for each of them. It is nil only without [AllQueues].
+	// called for each of them; nothing of the harness around it, such as Lease
+	// or Requests, then holds. It is nil only without [AllQueues].
 	Fresh func() Harness
 
 	// Requests, if not nil, counts the requests that the broker has received

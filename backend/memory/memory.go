@@ -9,10 +9,11 @@
 //
 // It does everything that a backend can do: priorities from -32768 to 32767,
 // delays and leases to the millisecond, a dead set, inspection, removal,
-// pausing, a store, taking from all queues. A message that is pushed while one with its ID is ready,
-// scheduled or reserved is not stored again. A job takes as many steps whether
-// ten or a million wait or are scheduled; what more of them cost is the
-// machine's caches and the garbage collector.
+// pausing, a store, taking from all queues. A message that is pushed while one
+// with its ID is ready, scheduled or reserved is not stored again. A job takes
+// as many steps whether ten or a million wait or are scheduled; what more of
+// them cost is the machine's caches and the garbage collector. A Reserve of all
+// queues takes a step for each of them.
 //
 // It starts no goroutine, and a timer only while a Reserve waits for
 // something that has a time. Under testing/synctest a job that is due in a

@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -55,8 +54,8 @@ func (b *Backend) dueDelayed(node *goredis.Client) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	seconds, err := node.ZRangeByScore(ctx, b.prefix+"delayed_queue_schedule", &goredis.ZRangeBy{
-		Min: "-inf", Max: strconv.FormatInt(now.Unix(), 10), Count: 10,
+	seconds, err := node.ZRangeArgs(ctx, goredis.ZRangeArgs{
+		Key: b.prefix + "delayed_queue_schedule", ByScore: true, Start: "-inf", Stop: now.Unix(), Count: 10,
 	}).Result()
 	if err != nil {
 		return nil, err

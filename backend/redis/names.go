@@ -65,7 +65,7 @@ func (n *names) listen() {
 				n.told.Store(true)
 				b.waiting.wakeAll() // what has come before
 				n.waits.Store(on)
-				err = n.hold(on)
+				n.hold(on)
 				n.waits.Store(nil)
 			}
 			n.told.Store(false)
@@ -76,17 +76,13 @@ func (n *names) listen() {
 	}
 }
 
-// hold keeps the connection, which gets its notes while it waits for
-// something that never comes.
-func (n *names) hold(on *line) error {
-	b := n.backend
-	for b.life.Err() == nil {
-		err := on.conn.BLPop(context.Background(), blockTime, b.prefix+"gofer:nothing").Err()
-		if err != nil && !errors.Is(err, goredis.Nil) {
-			return err
-		}
+// hold keeps the connection until it breaks. It gets its notes while it waits
+// for something that never comes.
+func (n *names) hold(on *line) {
+	var err error
+	for n.backend.life.Err() == nil && (err == nil || errors.Is(err, goredis.Nil)) {
+		err = on.conn.BLPop(context.Background(), blockTime, n.backend.prefix+"gofer:nothing").Err()
 	}
-	return nil
 }
 
 // close ends the listening, as far as Redis answers.

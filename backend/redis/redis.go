@@ -31,8 +31,12 @@
 // # What is stored
 //
 // A ready job is an item of Resque's list queue:NAME, as any Resque has it,
-// with one key more, "go", for what Resque does not know: see package
-// documentation of the payload below. The list failed is the dead set of all
+// with one key more, "go", for what Resque does not know:
+//
+//	{"class":KIND,"args":[ARGS],"id":"…","prefix":"","queue_time":1795225601.082353123,
+//	 "go":{"attempt":1,"max_attempts":5,"headers":{…},…}}
+//
+// It is left out of a new job without options. The list failed is the dead set of all
 // queues. All else is in keys of this library's own, beneath gofer:, which
 // Resque does not look at:
 //
@@ -54,7 +58,7 @@
 //
 // # Jobs of Ruby and PHP
 //
-// What Ruby and PHP enqueue runs here: a job without an id is given one, one
+// What Ruby and PHP enqueue runs here: a job without an id is given one, and one
 // without "go" is a first attempt with the defaults. A job whose args are a
 // list of one element has that as its arguments. A longer list, or an empty
 // one, is decoded into a slice, or into the exported fields of a struct by

@@ -63,18 +63,7 @@ func checkReserve(queues []string, max int, lease time.Duration) error {
 	case lease < minLease || lease > maxLease:
 		return fmt.Errorf("%w: lease of %v; it can be from %v to %v", backend.ErrUnsupported, lease, minLease, maxLease)
 	}
-	for i, name := range queues {
-		if name == backend.AllQueues {
-			if i != len(queues)-1 {
-				return fmt.Errorf("%w: %q stands for all other queues, and has to come last", backend.ErrInvalid, name)
-			}
-			continue
-		}
-		if err := backend.CheckQueueName(name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return backend.CheckQueues(queues, true)
 }
 
 // taken is what one look at the queues has brought.

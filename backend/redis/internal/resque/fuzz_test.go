@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -73,8 +74,8 @@ func FuzzDecodePayload(f *testing.F) {
 // come back exactly, but for white space around what is JSON.
 func FuzzAppendPayload(f *testing.F) {
 	f.Add("id", "send_email", []byte(`{"to":"ann@example.org"}`), 1, 5, 0, 1, int64(1795225601), int64(82353000), "traceparent", "00-0a-b7-01", "error", []byte(`{"bury":true}`))
-	f.Add("", "k\"\\\b\f\n\r\t\x00\x7f", []byte(" [ ] "), 0, 0, -1<<63, 0, int64(0), int64(-1), "", "", "positional", []byte(" true"))
-	f.Add("\xff", "\u2028\ufffd", []byte(`"\ud800"`), -1, 1<<31, 1<<62, 2, int64(1<<50), int64(-1), "\xff", "\xed\xa0\x80", "resque.foo", []byte(`1`))
+	f.Add("", "k\"\\\b\f\n\r\t\x00\x7f", []byte(" [ ] "), 0, 0, math.MinInt, 0, int64(0), int64(-1), "", "", "positional", []byte(" true"))
+	f.Add("\xff", "\u2028\ufffd", []byte(`"\ud800"`), -1, 1<<31, math.MaxInt, 2, int64(1<<50), int64(-1), "\xff", "\xed\xa0\x80", "resque.foo", []byte(`1`))
 	f.Add("é", "😀", []byte(`1],"x":[2`), 1<<30, 1<<30+1, 7, 3, int64(-62135596801), int64(1), "é", "<&>", "resque.prefix", []byte(`{`))
 	f.Fuzz(func(t *testing.T, id, kind string, args []byte, attempt, maxAttempts, priority, deliveries int, sec, nsec int64, headerName, header, extraName string, value []byte) {
 		m := backend.Message{

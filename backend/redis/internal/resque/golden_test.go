@@ -17,8 +17,9 @@ import (
 )
 
 // golden returns the bytes of a file of testdata, without the line break at
-// its end. Those of ruby and php were written by Resque and php-resque, or by
-// their JSON libraries from the same values.
+// its end. Those of ruby and php hold what Resque and php-resque were seen to
+// write, in the form that the JSON libraries of these languages give it; a
+// retried one is an entry that Ruby has read and written again.
 func golden(t testing.TB, name string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("testdata", name+".json"))
