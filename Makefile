@@ -6,8 +6,9 @@ MODULES     := $(patsubst go.mod,.,$(MODULES))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 30m
 BENCHCOUNT  ?= 6
+ROUNDS      ?= 5
 
-.PHONY: all test lint bench fuzz seeds help
+.PHONY: all test lint bench bench-redis fuzz seeds help
 
 all: lint test
 
@@ -22,6 +23,10 @@ lint: ## gofmt, vet and staticcheck
 bench: ## benchmarks of the memory backend, for benchstat
 	go test -run='^$$' -bench=. -benchmem -count=$(BENCHCOUNT) . ./backend/... ./retry ./store
 
+bench-redis: ## the Redis driver beside its peers on a real server, ROUNDS times (5)
+	@integration/setup
+	cd integration && GOFER_REQUIRE_BROKERS=1 go test -run='^$$' -bench=. -benchtime=$(ROUNDS)x -timeout=0 ./bench
+
 fuzz: ## every fuzz target for FUZZTIME (30m)
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
@@ -34,4 +39,4 @@ seeds: ## the simulation, over SEEDS seeds (100000)
 	SEEDS=$${SEEDS:-100000} go test -run='^TestSimulation' -timeout=0 -v .
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)

@@ -6,14 +6,17 @@
 //	queue.RegisterFunc("send_email", func(ctx context.Context, job *queue.Job[Email]) error {
 //		return send(ctx, job.Args.To)
 //	})
-//	q, err := queue.Open(ctx, os.Getenv("QUEUE_URL")) // such as memory://
+//	q, err := queue.Open(ctx, os.Getenv("QUEUE_URL")) // such as redis://localhost
 //	id, err := q.Enqueue(ctx, "send_email", Email{To: "a@b.c"}, queue.In(time.Hour))
 //	err = q.Run(ctx) // a pool of goroutines, drained when ctx ends
 //
 // The same program moves between brokers by its URL, and its handlers are
 // tested on the one in memory, with package queuetest. Each driver registers
-// the scheme of its URLs when its package is imported; memory:// is always
-// there.
+// the schemes of its URLs when its package is imported, as with database/sql:
+//
+//	memory://                  always there
+//	redis:// and its like      import _ "github.com/goferhq/queue/backend/redis"
+//	all of them                import _ "github.com/goferhq/queue/backend/all"
 //
 // # Words
 //

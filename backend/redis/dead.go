@@ -17,31 +17,46 @@ const failedPart = 1000
 // eachFailed calls f for each dead job of a queue, the oldest first, until f
 // returns false.
 func (b *Backend) eachFailed(ctx context.Context, queue string, f func(entry string) bool) error {
+	_, err := b.goThroughFailed(ctx, queue, f)
+	return err
+}
+
+// countFailed returns how many dead jobs a queue has. Redis sends only those
+// of which it cannot tell.
+func (b *Backend) countFailed(ctx context.Context, queue string) (int64, error) {
+	return b.goThroughFailed(ctx, queue, nil)
+}
+
+func (b *Backend) goThroughFailed(ctx context.Context, queue string, f func(entry string) bool) (count int64, err error) {
 	suffix := `"queue":"` + queue + `"}` // a name of a queue needs no escape
 	if strings.Contains(queue, "/") {
 		suffix = "\x00" // PHP escapes it: every entry has to be looked at
 	}
 	for first := 0; ; {
 		reply, err := await(ctx, b, func() (any, error) {
-			return b.run(failedScript, first, failedPart, suffix, "1")
+			return b.run(failedScript, first, failedPart, suffix, flag(f != nil))
 		}, nil)
 		if err != nil {
-			return err
+			return count, err
 		}
 		parts := reply.([]any)
+		count += parts[1].(int64)
 		for _, entry := range texts(parts[2]) {
 			if !f(entry) {
-				return nil
+				return count, nil
 			}
 		}
 		for _, entry := range texts(parts[3]) {
-			if name, ok := resque.FailedQueue(asBytes(entry)); ok && name == queue && !f(entry) {
-				return nil
+			if name, ok := resque.FailedQueue(asBytes(entry)); ok && name == queue {
+				count++
+				if f != nil && !f(entry) {
+					return count, nil
+				}
 			}
 		}
 		looked := int(parts[0].(int64))
 		if first += looked; looked < failedPart {
-			return nil
+			return count, nil
 		}
 	}
 }

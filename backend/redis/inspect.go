@@ -58,10 +58,7 @@ func (b *Backend) Stats(ctx context.Context, queue string) (backend.Stats, error
 	if err != nil {
 		return s, err
 	}
-	err = b.eachFailed(ctx, queue, func(string) bool {
-		s.Dead++
-		return true
-	})
+	s.Dead, err = b.countFailed(ctx, queue)
 	return s, err
 }
 

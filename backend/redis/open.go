@@ -148,7 +148,7 @@ func (t *target) open(ctx context.Context, scheme string, s settings) (*Backend,
 	case "redis+cluster":
 		return connect(ctx, s, clusterMaker(&goredis.ClusterOptions{
 			Addrs: t.addresses, Username: t.user, Password: t.password, ClientName: t.name, TLSConfig: t.tls,
-			PoolSize: t.pool, DialTimeout: t.dialing, ReadTimeout: t.reading, WriteTimeout: t.writing,
+			PoolSize: t.pool, DialTimeout: t.dialing, ReadTimeout: t.reading, WriteTimeout: t.writing, Dialer: t.dial,
 		}))
 	case "redis+sentinel":
 		return connect(ctx, s, func(change func(*goredis.Options)) goredis.UniversalClient {
@@ -157,7 +157,7 @@ func (t *target) open(ctx context.Context, scheme string, s settings) (*Backend,
 			return goredis.NewFailoverClient(&goredis.FailoverOptions{
 				MasterName: t.master, SentinelAddrs: t.addresses,
 				SentinelUsername: t.sentinelUser, SentinelPassword: t.sentinelPass,
-				Username: t.user, Password: t.password, DB: t.database, ClientName: t.name, TLSConfig: t.tls,
+				Username: t.user, Password: t.password, DB: t.database, ClientName: t.name, TLSConfig: t.tls, Dialer: t.dial,
 				MaxRetries: o.MaxRetries, DialerRetries: o.DialerRetries, PoolSize: o.PoolSize, PoolTimeout: o.PoolTimeout,
 				DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
 				Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, PushNotificationProcessor: o.PushNotificationProcessor,
@@ -166,7 +166,7 @@ func (t *target) open(ctx context.Context, scheme string, s settings) (*Backend,
 	}
 	o := goredis.Options{
 		Addr: t.addresses[0], Username: t.user, Password: t.password, DB: t.database, ClientName: t.name, TLSConfig: t.tls,
-		PoolSize: t.pool, DialTimeout: t.dialing, ReadTimeout: t.reading, WriteTimeout: t.writing,
+		PoolSize: t.pool, DialTimeout: t.dialing, ReadTimeout: t.reading, WriteTimeout: t.writing, Dialer: t.dial,
 	}
 	if scheme == "redis+unix" {
 		o.Network = "unix"
@@ -176,6 +176,19 @@ func (t *target) open(ctx context.Context, scheme string, s settings) (*Backend,
 		change(&o)
 		return goredis.NewClient(&o)
 	})
+}
+
+// dial connects as the client does by itself, but notices within seconds that
+// a server it only listens to is gone without a word.
+func (t *target) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := &net.Dialer{
+		Timeout:         t.dialing,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3},
+	}
+	if t.tls == nil {
+		return dialer.DialContext(ctx, network, address)
+	}
+	return (&tls.Dialer{NetDialer: dialer, Config: t.tls}).DialContext(ctx, network, address)
 }
 
 // forCommands are the options of the client that makes requests. It never

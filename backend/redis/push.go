@@ -126,11 +126,13 @@ func milliseconds(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
-// lane is one producer's line of calls, of which one is made at a time. Redis
-// remembers the number of the latest.
+// lane is one producer's line of calls, of which one is made at a time, all on
+// one connection. Redis remembers the number of the latest.
 type lane struct {
 	name   string
 	number uint64
+	conn   *goredis.Conn // nil before the first call, and after one that failed
+	id     int64         // by which CLIENT KILL knows the connection
 }
 
 // lanes are those that nobody uses just now, and what became of no one knows
@@ -138,14 +140,15 @@ type lane struct {
 type lanes struct {
 	mu    sync.Mutex // guards all below
 	idle  []*lane
-	open  map[string]doubt // by the ID of the message
-	order []string         // IDs in open, oldest first
+	open  map[string][]doubt // by the ID of the message
+	order []string           // IDs in open, oldest first
 }
 
-// doubt is a call that may have come through.
+// doubt is a call that may have come through, or may yet.
 type doubt struct {
 	lane   string
 	number uint64
+	ended  <-chan struct{} // closed when nothing is sent for it any more
 }
 
 // maxDoubts bounds what is remembered of calls that may have come through.
@@ -168,19 +171,43 @@ func (l *lanes) give(free *lane) {
 	l.idle = append(l.idle, free)
 }
 
+// connect gives a lane its connection, to the node that holds the keys.
+func (l *lane) connect(node *goredis.Client) error {
+	if l.conn != nil {
+		return nil
+	}
+	conn := node.Conn()
+	id, err := conn.ClientID(context.Background()).Result()
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	l.conn, l.id = conn, id
+	return nil
+}
+
+// leave gives the connection up.
+func (l *lane) leave() {
+	if l.conn != nil {
+		l.conn.Close()
+		l.conn = nil
+	}
+}
+
 // doubt notes that items may have been stored by the latest call of a lane,
 // which is not used any more.
-func (l *lanes) doubt(left *lane, items []pushItem) {
+func (l *lanes) doubt(left *lane, ended <-chan struct{}, items []pushItem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open == nil {
-		l.open = make(map[string]doubt)
+		l.open = make(map[string][]doubt)
 	}
 	for _, item := range items {
-		if _, known := l.open[item.id]; !known {
+		if l.open[item.id] == nil {
 			l.order = append(l.order, item.id)
 		}
-		l.open[item.id] = doubt{left.name, left.number}
+		// One call more does not end the doubt about those before it.
+		l.open[item.id] = append(l.open[item.id], doubt{left.name, left.number, ended})
 	}
 	for len(l.order) > maxDoubts {
 		delete(l.open, l.order[0])
@@ -197,7 +224,7 @@ func (l *lanes) doubted(items []pushItem) map[doubt][]string {
 	}
 	found := make(map[doubt][]string)
 	for _, item := range items {
-		if d, ok := l.open[item.id]; ok {
+		for _, d := range l.open[item.id] {
 			found[d] = append(found[d], item.id)
 		}
 	}
@@ -208,13 +235,19 @@ func (l *lanes) doubted(items []pushItem) map[doubt][]string {
 func (b *Backend) pushBatch(ctx context.Context, items []pushItem) error {
 	used := b.lanes.take(b)
 	used.number++
+	ended := make(chan struct{})
 	_, err := await(ctx, b, func() (struct{}, error) {
+		defer close(ended)
 		return struct{}{}, b.pushOn(used, items)
-	}, nil)
-	if err == nil || !isOpen(err) && ctx.Err() == nil {
+	}, func(struct{}, error) { used.leave() })
+	switch {
+	case err == nil:
 		b.lanes.give(used)
-	} else {
-		b.lanes.doubt(used, items)
+		b.lanes.forget(items)
+	case !isOpen(err) && ctx.Err() == nil:
+		b.lanes.give(used)
+	default:
+		b.lanes.doubt(used, ended, items)
 	}
 	return err
 }
@@ -228,15 +261,26 @@ func (b *Backend) pushOn(used *lane, items []pushItem) error {
 		if again {
 			return b.pushAgain(used, items)
 		}
-		return b.onNode(func(node *goredis.Client) error { return b.pushOnce(node, used, items) })
+		return b.onNode(func(node *goredis.Client) error {
+			// What was refused may be taken by another connection: that to a
+			// server which has become a replica never will.
+			err := used.connect(node)
+			if err == nil {
+				if err = b.pushOnce(used.conn, used, items); err == nil {
+					return nil
+				}
+			}
+			used.leave()
+			return err
+		})
 	})
 }
 
 // pushOnce stores items and the number of the call in one transaction, which
 // Redis does faster than a script.
-func (b *Backend) pushOnce(node *goredis.Client, used *lane, items []pushItem) error {
+func (b *Backend) pushOnce(conn goredis.Cmdable, used *lane, items []pushItem) error {
 	ctx := context.Background()
-	pipe := node.TxPipeline()
+	pipe := conn.TxPipeline()
 	for _, item := range items {
 		if item.status != "" {
 			pipe.Set(ctx, item.statusKey, item.status, openStatusSeconds*time.Second)
@@ -249,7 +293,7 @@ func (b *Backend) pushOnce(node *goredis.Client, used *lane, items []pushItem) e
 				return err
 			}
 		}
-		_, err := runOn(ctx, node, pushScript, b.prefix, b.pushArguments(used, items))
+		_, err := runOn(ctx, conn, pushScript, b.prefix, b.pushArguments(used, items))
 		return err
 	}
 	var added []string
@@ -303,8 +347,22 @@ func (b *Backend) pushArguments(used *lane, items []pushItem) []any {
 	return args
 }
 
-// pushAgain stores items unless the call has come through before.
+// pushAgain stores items unless the call has come through before. The
+// connection that it was made on is closed first, so that Redis cannot get to
+// it afterwards.
 func (b *Backend) pushAgain(used *lane, items []pushItem) error {
+	if used.id != 0 {
+		err := b.onNode(func(node *goredis.Client) error {
+			err := node.ClientKillByFilter(context.Background(), "ID", number(used.id)).Err()
+			if goredis.HasErrorPrefix(err, "NOPERM") {
+				return nil // then the order in which it reads requests has to do
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if !slices.ContainsFunc(items, func(i pushItem) bool { return i.due != 0 }) {
 		_, err := b.run(pushScript, b.pushArguments(used, items)...)
 		return err
@@ -322,6 +380,8 @@ func (b *Backend) pushAgain(used *lane, items []pushItem) error {
 }
 
 // withoutStored leaves out what a call that was in doubt has stored after all.
+// Such a call may still go on, when only its context has ended: it is waited
+// for.
 func (b *Backend) withoutStored(items []pushItem) ([]pushItem, error) {
 	doubted := b.lanes.doubted(items)
 	if len(doubted) == 0 {
@@ -329,13 +389,18 @@ func (b *Backend) withoutStored(items []pushItem) ([]pushItem, error) {
 	}
 	stored := make(map[string]bool)
 	for d, ids := range doubted {
+		select {
+		case <-d.ended:
+		case <-b.life.Done():
+			return nil, backend.ErrClosed
+		}
 		err := b.onNode(func(node *goredis.Client) error {
 			number, err := node.Get(context.Background(), b.prefix+"gofer:push:"+d.lane).Uint64()
 			if err == goredis.Nil {
 				return nil
 			}
 			for _, id := range ids {
-				stored[id] = err == nil && number == d.number
+				stored[id] = stored[id] || err == nil && number == d.number
 			}
 			return err
 		})
@@ -343,24 +408,18 @@ func (b *Backend) withoutStored(items []pushItem) ([]pushItem, error) {
 			return nil, err
 		}
 	}
-	var left []pushItem
-	for _, item := range items {
-		if !stored[item.id] {
-			left = append(left, item)
-		}
-	}
-	b.lanes.forget(stored)
-	return left, nil
+	return slices.DeleteFunc(slices.Clone(items), func(item pushItem) bool { return stored[item.id] }), nil
 }
 
-// forget ends the doubt about messages that were stored: they may be pushed
-// again.
-func (l *lanes) forget(stored map[string]bool) {
+// forget ends the doubt about items that are stored for sure: they may be
+// pushed again.
+func (l *lanes) forget(items []pushItem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for id, was := range stored {
-		if was {
-			delete(l.open, id)
-		}
+	if len(l.open) == 0 {
+		return
+	}
+	for _, item := range items {
+		delete(l.open, item.id)
 	}
 }

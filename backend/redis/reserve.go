@@ -86,7 +86,7 @@ func (b *Backend) take(ctx context.Context, queues []string, max int, lease time
 	nonce := b.unique()
 	reply, err := await(ctx, b, func() (any, error) {
 		landed := b.waiting.landedQueues()
-		args := []any{b.instance, nonce, "0", max, lease.Milliseconds(), maxCall, len(queues)}
+		args := []any{b.instance, nonce, 0, max, lease.Milliseconds(), maxCall, len(queues)}
 		for _, queue := range queues {
 			args = append(args, queue)
 		}
@@ -97,7 +97,7 @@ func (b *Backend) take(ctx context.Context, queues []string, max int, lease time
 		var reply any
 		err := b.send(func(again bool) (err error) {
 			if again {
-				args[2] = "1"
+				args[2] = args[2].(int) + 1
 			}
 			reply, err = b.run(reserveScript, args...)
 			return err
@@ -108,13 +108,13 @@ func (b *Backend) take(ctx context.Context, queues []string, max int, lease time
 		return reply, err
 	}, func(reply any, err error) {
 		if err == nil {
-			b.giveBack(b.deliveries(reply, nonce))
+			b.giveBack(b.deliveries(reply))
 		}
 	})
 	if err != nil {
 		return taken{}, err
 	}
-	t := taken{deliveries: b.deliveries(reply, nonce)}
+	t := taken{deliveries: b.deliveries(reply)}
 	if len(t.deliveries) > 0 {
 		b.worker.sample(t.deliveries)
 		b.recordStart(ctx, t.deliveries)
@@ -156,12 +156,12 @@ func texts(list any) []string {
 }
 
 // deliveries reads the reply of the reserve script.
-func (b *Backend) deliveries(reply any, nonce string) []*backend.Delivery {
+func (b *Backend) deliveries(reply any) []*backend.Delivery {
 	parts, _ := reply.([]any)
-	if len(parts) < 4 {
+	if len(parts) < 5 {
 		return nil
 	}
-	return loans(parts[3:], nonce)
+	return loans(parts[4:], parts[3].(string))
 }
 
 // loans reads what a script has lent: for each queue its name, the number of

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/goferhq/queue/store"
 )
 
@@ -76,24 +78,35 @@ func TestAWriteIsSentOnce(t *testing.T) {
 			_, err := s.Apply(ctx, []store.Op{{Verb: store.OpDelete, Key: "key"}})
 			return err
 		}, []string{"del"}},
-		// Only what changes nothing may be sent again.
-		{func(ctx context.Context, s *Store) error { _, err := s.Get(ctx, "key"); return err }, []string{"get", "get", "get"}},
 	} {
-		// Like a server that crashes when it has done what it was asked, and
-		// is back at once. What reads do not change is answered.
-		crashing := &server{answer: func(_ net.Conn, command []string) string {
-			if len(test.want) == 2 && command[0] == "get" {
-				return "$-1\r\n"
+		for _, cluster := range []bool{false, true} {
+			// Like a server that crashes when it has done what it was asked,
+			// and is back at once. A read before a write is answered.
+			crashing := &server{answer: func(_ net.Conn, command []string) string {
+				if len(test.want) == 2 && command[0] == "get" {
+					return "$-1\r\n"
+				}
+				return hangUp
+			}}
+			var client redis.UniversalClient = crashing.client(t)
+			if cluster {
+				client = crashing.cluster(t)
 			}
-			return hangUp
-		}}
-		err := test.write(t.Context(), New(crashing.client(t), ""))
-		if err == nil {
-			t.Errorf("%q succeeded although the server hung up", test.want)
+			if err := test.write(t.Context(), New(client, "")); err == nil {
+				t.Errorf("%q succeeded although the server hung up", test.want)
+			}
+			if got := crashing.commands(); !slices.Equal(got, test.want) {
+				t.Errorf("on a cluster: %v: the server got %q, want %q", cluster, got, test.want)
+			}
 		}
-		if got := crashing.commands(); !slices.Equal(got, test.want) {
-			t.Errorf("the server got %q, want %q", got, test.want)
-		}
+	}
+}
+
+func TestAReadIsSentAgain(t *testing.T) {
+	crashing := &server{answer: func(net.Conn, []string) string { return hangUp }}
+	_, err := New(crashing.client(t), "").Get(t.Context(), "key")
+	if got := crashing.commands(); err == nil || len(got) != 3 {
+		t.Errorf("with two retries the server got %q, and Get returned %v", got, err)
 	}
 }
 

@@ -18,14 +18,14 @@ import (
 
 // server is what a client under test talks to instead of Redis. It answers
 // each command with what answer returns, in Redis' protocol: nothing for "",
-// and by hanging up for "hang up". It refuses HELLO by itself, as old servers
-// do.
+// and by hanging up for hangUp. By itself it refuses what clients say on their
+// own: HELLO, as old servers do, and COMMAND.
 type server struct {
 	answer func(connection net.Conn, command []string) string
 
 	mu       sync.Mutex
 	dials    int
-	received []string // the commands, without HELLO
+	received []string // the other commands, in lower case
 }
 
 const hangUp = "hang up"
@@ -37,6 +37,22 @@ func (s *server) client(t *testing.T) *redis.Client {
 		Dialer:     s.dial,
 		MaxRetries: 2,
 		// As little as possible is said when a connection is made.
+		Protocol:                 2,
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// cluster returns a client of the server as the only node of a cluster.
+func (s *server) cluster(t *testing.T) *redis.ClusterClient {
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Dialer:     s.dial,
+		MaxRetries: -1,
+		ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
+			return []redis.ClusterSlot{{End: 16383, Nodes: []redis.ClusterNode{{Addr: "127.0.0.1:6379"}}}}, nil
+		},
 		Protocol:                 2,
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -72,9 +88,9 @@ func (s *server) serve(connection net.Conn) {
 			return
 		}
 		reply := "-ERR unknown command\r\n"
-		if !strings.EqualFold(command[0], "hello") {
+		if verb := strings.ToLower(command[0]); verb != "hello" && verb != "command" {
 			s.mu.Lock()
-			s.received = append(s.received, strings.ToLower(command[0]))
+			s.received = append(s.received, verb)
 			s.mu.Unlock()
 			reply = s.answer(connection, command)
 		}

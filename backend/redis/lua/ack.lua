@@ -11,22 +11,35 @@ for _ = 1, tonumber(ARGV[3]) do
   local queue, again, count = ARGV[argument], ARGV[argument + 1] == '1', tonumber(ARGV[argument + 2])
   local first = argument + 3
   argument = first + count
-  local ends = call('ZMSCORE', leases(queue), unpack(ARGV, first, argument - 1))
-  local done = {}
-  for n = 1, count do
-    local token = ARGV[first + n - 1]
-    if ends[n] and tonumber(ends[n]) > at then
-      done[#done + 1] = token
-    elseif ends[n] or not again or state(queue, token, true, at) == 'lost' then
-      lost[#lost + 1] = position + n
+  local key, done = leases(queue), {}
+  if again or call('ZRANGEBYSCORE', key, '-inf', at, 'LIMIT', 0, 1)[1] then
+    local ends = call('ZMSCORE', key, unpack(ARGV, first, argument - 1))
+    for n = 1, count do
+      local token = ARGV[first + n - 1]
+      if ends[n] and tonumber(ends[n]) > at then
+        done[#done + 1] = token
+      elseif ends[n] or not again or state(queue, token, true, at) == 'lost' then
+        lost[#lost + 1] = position + n
+      end
+    end
+    if #done > 0 then
+      call('HDEL', running(queue), unpack(done))
+      acked = acked + call('ZREM', key, unpack(done))
+    end
+  elseif call('ZREM', key, unpack(ARGV, first, argument - 1)) == count then
+    -- Nearly always: no lease has ended, and all are held.
+    call('HDEL', running(queue), unpack(ARGV, first, argument - 1))
+    acked = acked + count
+  else
+    for n = 1, count do
+      if call('HDEL', running(queue), ARGV[first + n - 1]) == 1 then
+        acked = acked + 1
+      else
+        lost[#lost + 1] = position + n
+      end
     end
   end
   position = position + count
-  if #done > 0 then
-    call('HDEL', running(queue), unpack(done))
-    call('ZREM', leases(queue), unpack(done))
-    acked = acked + #done
-  end
 end
 if acked > 0 then
   call('INCRBY', prefix .. 'stat:processed', acked)

@@ -1,15 +1,18 @@
 -- reserve lends ready jobs, those of the first queues first.
 --
--- ARGV: prefix, instance, nonce, again, max, lease in milliseconds, most bytes,
+-- ARGV: prefix, instance, nonce, tries, max, lease in milliseconds, most bytes,
 -- number of queues, the queues, number of landed queues, those queues.
 --
--- The token of the n-th job is nonce:n. again says that an earlier call with
--- this nonce may have come through: then its jobs are returned once more.
+-- tries is how many calls with this nonce were made before, none of which was
+-- answered. When one of them has come through, its jobs are returned once more.
+-- One may also come through after this one: so each has tokens of its own, lest
+-- it write its jobs over those of another. The token of the n-th job is
+-- nonce.tries:n.
 --
 -- Returns: whether all queues are paused, those of the queues that are, the
--- queues behind * if nothing was taken, and then for each queue that gave any:
--- its name, the number of its first job, the payloads.
-local instance, nonce, again = ARGV[2], ARGV[3], ARGV[4] == '1'
+-- queues behind * if nothing was taken, what the tokens begin with, and then for
+-- each queue that gave any: its name, the number of its first job, the payloads.
+local instance, nonce, tries = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local room, lease, bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local queues, argument = {}, 9
 local all = false
@@ -40,10 +43,11 @@ for _ = 1, tonumber(ARGV[argument]) do
   back(instance, ARGV[argument])
 end
 
-local reply = {0, {}, {}}
-if again then
+local reply = {0, {}, {}, ''}
+for earlier = tries - 1, 0, -1 do
+  reply[4] = nonce .. '.' .. earlier
   local tokens = {}
-  for n = 1, room do tokens[n] = nonce .. ':' .. n end
+  for n = 1, room do tokens[n] = reply[4] .. ':' .. n end
   for _, queue in ipairs(queues) do
     for n, payload in ipairs(call('HMGET', running(queue), unpack(tokens))) do
       if payload then
@@ -53,8 +57,10 @@ if again then
       end
     end
   end
-  if #reply > 3 then return reply end
+  if #reply > 4 then return reply end
 end
+nonce = nonce .. '.' .. tries
+reply[4] = nonce
 
 if call('GET', prefix .. 'pause-all-workers') == 'true' then
   reply[1] = 1
