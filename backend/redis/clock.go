@@ -91,8 +91,8 @@ func (c *clock) tick() (time.Duration, error) {
 	now, next, mine, promised := parts[0].(int64), parts[1].(int64), parts[2].(int64) == 1, parts[3].(int64)
 	dead, registered, foreign := texts(parts[4]), parts[5].(int64) == 1, parts[6].(int64)
 	b.worker.saw(now)
-	if claimed := loans(parts[7:], nonce); len(claimed) > 0 {
-		err = errors.Join(err, b.returnClaimed(claimed))
+	if claimed := loans(parts[8:], nonce); len(claimed) > 0 {
+		err = errors.Join(err, b.returnClaimed(claimed, texts(parts[7])))
 	}
 	for _, instance := range dead {
 		err = errors.Join(err, b.worker.bury(b, instance))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
 
 	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/backend/redis/internal/resque"
@@ -15,49 +14,47 @@ import (
 const failedPart = 1000
 
 // eachFailed calls f for each dead job of a queue, the oldest first, until f
-// returns false.
-func (b *Backend) eachFailed(ctx context.Context, queue string, f func(entry string) bool) error {
-	_, err := b.goThroughFailed(ctx, queue, f)
-	return err
+// returns false. It reports whether it may have passed some over, because others
+// were taken out of the list meanwhile.
+func (b *Backend) eachFailed(ctx context.Context, queue string, f func(entry string) bool) (passed bool, err error) {
+	_, passed, err = b.goThroughFailed(ctx, queue, f)
+	return passed, err
 }
 
 // countFailed returns how many dead jobs a queue has. Redis sends only those
 // of which it cannot tell.
 func (b *Backend) countFailed(ctx context.Context, queue string) (int64, error) {
-	return b.goThroughFailed(ctx, queue, nil)
+	count, _, err := b.goThroughFailed(ctx, queue, nil)
+	return count, err
 }
 
-func (b *Backend) goThroughFailed(ctx context.Context, queue string, f func(entry string) bool) (count int64, err error) {
-	suffix := `"queue":"` + queue + `"}` // a name of a queue needs no escape
-	if strings.Contains(queue, "/") {
-		suffix = "\x00" // PHP escapes it: every entry has to be looked at
-	}
+func (b *Backend) goThroughFailed(ctx context.Context, queue string, f func(entry string) bool) (count int64, passed bool, err error) {
+	suffix := `"queue":"` + queue + `"}` // a name of a queue needs no escape, though PHP writes one for a slash
+	before := ""
 	for first := 0; ; {
 		reply, err := await(ctx, b, func() (any, error) {
-			return b.run(failedScript, first, failedPart, suffix, flag(f != nil))
+			return b.run(failedScript, first, failedPart, suffix, flag(f != nil), before)
 		}, nil)
 		if err != nil {
-			return count, err
+			return count, passed, err
 		}
 		parts := reply.([]any)
-		count += parts[1].(int64)
-		for _, entry := range texts(parts[2]) {
-			if !f(entry) {
-				return count, nil
-			}
-		}
+		looked := int(parts[1].(int64))
+		count += parts[2].(int64)
 		for _, entry := range texts(parts[3]) {
-			if name, ok := resque.FailedQueue(asBytes(entry)); ok && name == queue {
-				count++
-				if f != nil && !f(entry) {
-					return count, nil
-				}
+			if name, ok := resque.FailedQueue(asBytes(entry)); !ok || name != queue {
+				continue
+			}
+			count++
+			if f != nil && !f(entry) {
+				return count, passed, nil
 			}
 		}
-		looked := int(parts[0].(int64))
-		if first += looked; looked < failedPart {
-			return count, nil
+		passed = passed || parts[5].(int64) == 1
+		if looked < failedPart {
+			return count, passed, nil
 		}
+		first, before = int(parts[0].(int64))+looked, parts[4].(string)
 	}
 }
 
@@ -71,7 +68,7 @@ func keyOf(entry string) string {
 
 func (b *Backend) peekDead(ctx context.Context, queue string, offset, limit int) ([]*backend.Entry, error) {
 	var entries []*backend.Entry
-	err := b.eachFailed(ctx, queue, func(text string) bool {
+	_, err := b.eachFailed(ctx, queue, func(text string) bool {
 		if offset > 0 {
 			offset--
 			return true
@@ -126,18 +123,23 @@ func (b *Backend) takeFailed(ctx context.Context, queue string, keys []string, p
 		wanted[key] = true
 	}
 	var args []any
-	err := b.eachFailed(ctx, queue, func(entry string) bool {
-		key := keyOf(entry)
-		if wanted[key] {
-			delete(wanted, key)
-			if ready, ok := payload(entry); ok {
-				args = append(args, entry, ready)
+	for range 5 { // others can hide an entry by taking out those around it, but not for long
+		passed, err := b.eachFailed(ctx, queue, func(entry string) bool {
+			key := keyOf(entry)
+			if wanted[key] {
+				delete(wanted, key)
+				if ready, ok := payload(entry); ok {
+					args = append(args, entry, ready)
+				}
 			}
+			return len(wanted) > 0
+		})
+		if err != nil {
+			return 0, err
 		}
-		return len(wanted) > 0
-	})
-	if err != nil {
-		return 0, err
+		if !passed {
+			break
+		}
 	}
 	found := 0
 	for len(args) > 0 {

@@ -120,6 +120,10 @@ func (b *Backend) JobStatus(ctx context.Context, id string) (backend.JobStatus, 
 			return backend.JobStatus{}, err
 		}
 		states := map[int]string{resque.StatusWaiting: "ready", resque.StatusRunning: "running", resque.StatusFailed: "dead", resque.StatusComplete: "done"}
-		return backend.JobStatus{State: states[s.State], StartedAt: s.Started, UpdatedAt: s.Updated, Result: s.Result}, nil
+		status := backend.JobStatus{State: states[s.State], CreatedAt: s.Started, UpdatedAt: s.Updated, Result: s.Result}
+		if s.State == resque.StatusRunning {
+			status.StartedAt = s.Updated
+		}
+		return status, nil
 	})
 }

@@ -19,7 +19,7 @@
 //	pool=n                  connections for commands, 10 for each processor
 //	lease=30s               the lease of a worker that is given no other
 //	delayed=gofer           or resque: new jobs with a delay are written as
-//	                        resque-scheduler does, to the second; see Delayed
+//	                        resque-scheduler does, to the second; see ResqueDelayed
 //	dial_timeout=3s  read_timeout=3s  write_timeout=3s
 //	client_name=            what CLIENT LIST shows
 //	allow_eviction=false    open a server that may evict jobs; see Check

@@ -85,7 +85,7 @@ const (
 func (b *Backend) take(ctx context.Context, queues []string, max int, lease time.Duration) (taken, error) {
 	nonce := b.unique()
 	reply, err := await(ctx, b, func() (any, error) {
-		landed := b.waiting.landedQueues()
+		landed := b.waiting.mayHaveLanded()
 		args := []any{b.instance, nonce, 0, max, lease.Milliseconds(), maxCall, len(queues)}
 		for _, queue := range queues {
 			args = append(args, queue)

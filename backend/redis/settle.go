@@ -323,12 +323,16 @@ func (b *Backend) entry(burial backend.Burial, queue string) ([]byte, error) {
 	return resque.AppendFailed(nil, &failed)
 }
 
-// claimed are jobs whose lease had ended. Their attempt is counted here, and
-// then they go back to the head of the line.
-func (b *Backend) returnClaimed(claimed []*backend.Delivery) error {
+// returnClaimed takes jobs whose lease had ended, and the tokens that they had
+// been lent under. Their attempt is counted here, and then they go back to the
+// head of the line. One without an ID keeps the token that it was known by.
+func (b *Backend) returnClaimed(claimed []*backend.Delivery, formerly []string) error {
 	moves := make([]move, len(claimed))
 	for i, d := range claimed {
 		moves[i] = move{delivery: d, place: toHead}
+		if r, err := receiptOf(d); err == nil && d.ID == r.token {
+			d.ID = formerly[i]
+		}
 		if d.Malformed == nil {
 			moves[i].payload = rewritten(d, d.Attempt, d.Deliveries)
 		}

@@ -246,6 +246,21 @@ func (w *waiting) landedQueues() []string {
 	return all
 }
 
+// mayHaveLanded returns those queues, and the ones that are waited for just now:
+// Redis may have answered for several at once, of which we have heard of one.
+// Without the others a job of a later queue would overtake one of an earlier.
+func (w *waiting) mayHaveLanded() []string {
+	all := w.landedQueues()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for queue, l := range w.listeners {
+		if l.waits != nil && !slices.Contains(all, queue) {
+			all = append(all, queue)
+		}
+	}
+	return all
+}
+
 // landedAgain gives that task back.
 func (w *waiting) landedAgain(queues []string) {
 	w.mu.Lock()
@@ -397,7 +412,7 @@ func (w *waiting) hangUp(on *line, err error) {
 		return
 	}
 	delete(w.lines, on)
-	go on.conn.Close()
+	on.conn.Close()
 	if cluster, ok := w.backend.blocking.(*goredis.ClusterClient); ok {
 		cluster.ReloadState(context.Background())
 	}

@@ -28,6 +28,7 @@ import (
 
 	"github.com/goferhq/queue"
 	"github.com/goferhq/queue/backend"
+	_ "github.com/goferhq/queue/backend/all" // the brokers that QUEUE_URL may name
 	"github.com/goferhq/queue/retry"
 )
 

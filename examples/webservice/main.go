@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue"
+	_ "github.com/goferhq/queue/backend/all" // the brokers that QUEUE_URL may name
 )
 
 func main() {

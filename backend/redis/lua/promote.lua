@@ -3,7 +3,7 @@
 --
 -- ARGV: prefix, who, count, then for each job: the second it was due, the item,
 -- its queue and the payload, or '' and an entry of the list failed. A second
--- without an item is only cleared.
+-- where both are '' has no item and is only cleared.
 --
 -- Returns how many there were, or -1 when a scheduler runs.
 local lock = prefix .. 'resque:resque_scheduler_master_lock'
@@ -14,7 +14,7 @@ for n = 1, tonumber(ARGV[3]) do
   local second, item, queue, payload = ARGV[4 * n], ARGV[4 * n + 1], ARGV[4 * n + 2], ARGV[4 * n + 3]
   seconds[second] = true
   local key = 'delayed:' .. second
-  if item ~= '' and call('LREM', prefix .. key, 1, item) == 1 then
+  if payload ~= '' and call('LREM', prefix .. key, 1, item) == 1 then
     found = found + 1
     call('SREM', prefix .. 'timestamps:' .. item, key)
     if queue == '' then

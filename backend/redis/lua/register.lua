@@ -6,6 +6,9 @@
 -- Returns the server's time in milliseconds.
 local instance, id, former = ARGV[2], ARGV[4], ARGV[5]
 local at = now()
+-- A write that needs no memory comes first, so that the others may need some: a
+-- full server wants workers.
+call('SREM', prefix .. 'workers', '')
 if former ~= '' and former ~= id then
   call('SREM', prefix .. 'workers', former)
   call('HDEL', prefix .. 'workers:heartbeat', former)

@@ -11,8 +11,9 @@
 -- Returns: the server's time, when the next thing happens or -1, whether this
 -- instance has promised to be here then, when the one who has will, the
 -- instances that died, whether this instance is still registered, when the next
--- job of resque-scheduler is due or -1 (also while a scheduler runs), and then
--- for each queue with claims: its name, the number of its first job, payloads.
+-- job of resque-scheduler is due or -1 (also while a scheduler runs), the tokens
+-- that the claimed jobs had before, in their order, and then for each queue with
+-- claims: its name, the number of its first job, payloads.
 local instance, life, grace = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local nonce, lease, most = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local at = now()
@@ -20,7 +21,7 @@ local due, workers, alarm = prefix .. 'gofer:due', prefix .. 'gofer:workers', pr
 call('ZREMRANGEBYSCORE', prefix .. 'gofer:lost', '-inf', at - 3600000)
 call('ZADD', workers, at + life, instance)
 
-local reply = {at, -1, 0, -1, {}, 0, -1}
+local reply = {at, -1, 0, -1, {}, 0, -1, {}}
 local claimed = 0
 for _, name in ipairs(call('ZRANGEBYSCORE', due, '-inf', at, 'LIMIT', 0, 50)) do
   local what, queue = string.sub(name, 1, 1), string.sub(name, 2)
@@ -43,6 +44,7 @@ for _, name in ipairs(call('ZRANGEBYSCORE', due, '-inf', at, 'LIMIT', 0, 50)) do
       if payload then
         claimed = claimed + 1
         payloads[#payloads + 1] = payload
+        reply[8][claimed] = token
         local claim = nonce .. ':' .. claimed
         call('HDEL', running(queue), token)
         call('HSET', running(queue), claim, payload)
