@@ -2,11 +2,13 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"embed"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -144,7 +146,15 @@ func (b *Backend) explain(err error) error {
 	return fmt.Errorf("redis: %w", err)
 }
 
+// isDial reports whether err is of a connection that has not come about. One
+// with TLS has not before the server has shown a certificate that is valid.
 func isDial(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
 	dial, ok := errors.AsType[*net.OpError](err)
 	return ok && dial.Op == "dial" || strings.Contains(err.Error(), "all sentinels specified in configuration are unreachable")
 }
@@ -180,19 +190,42 @@ func (b *Backend) send(f func(again bool) error) error {
 	return err
 }
 
+// settleDown waits, for a moment, until the calls have ended whose callers have
+// gone: one may have jobs to give back.
+func (b *Backend) settleDown() {
+	for end := time.Now().Add(farewell); b.abandoned.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // await calls f and returns what it does, or the error of ctx as soon as that
 // ends. f then goes on by itself, at most for as long as the client's timeouts
 // allow, and what it returns is handed to late: a request that has been sent
 // cannot be called back.
 func await[T any](ctx context.Context, b *Backend, f func() (T, error), late func(T, error)) (T, error) {
-	var none T
-	if err := ctx.Err(); err != nil {
+	if err := b.begin(ctx); err != nil {
+		var none T
 		return none, err
 	}
-	if b.life.Err() != nil {
-		return none, backend.ErrClosed
+	return awaitBegun(ctx, b, f, late)
+}
+
+// begin notes that a call is made, unless it is too late for it.
+func (b *Backend) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
+	if !b.flights.begin(b) {
+		return backend.ErrClosed
+	}
+	return nil
+}
+
+// awaitBegun is await after begin. It always calls f.
+func awaitBegun[T any](ctx context.Context, b *Backend, f func() (T, error), late func(T, error)) (T, error) {
+	var none T
 	if ctx.Done() == nil {
+		defer b.flights.end()
 		return f()
 	}
 	type outcome struct {
@@ -202,12 +235,16 @@ func await[T any](ctx context.Context, b *Backend, f func() (T, error), late fun
 	var decided atomic.Bool // by who comes first: f or the end of ctx
 	done := make(chan outcome, 1)
 	go func() {
+		defer b.flights.end()
 		value, err := f()
 		if decided.CompareAndSwap(false, true) {
 			done <- outcome{value, err}
-		} else if late != nil {
+			return
+		}
+		if late != nil {
 			late(value, err)
 		}
+		b.abandoned.Add(-1)
 	}()
 	select {
 	case o := <-done:
@@ -215,7 +252,9 @@ func await[T any](ctx context.Context, b *Backend, f func() (T, error), late fun
 	case <-ctx.Done():
 	case <-b.life.Done():
 	}
+	b.abandoned.Add(1)
 	if !decided.CompareAndSwap(false, true) {
+		b.abandoned.Add(-1)
 		o := <-done
 		return o.value, o.err
 	}
@@ -223,4 +262,39 @@ func await[T any](ctx context.Context, b *Backend, f func() (T, error), late fun
 		return none, err
 	}
 	return none, backend.ErrClosed
+}
+
+// flights are the calls that have been made and have not come back, also those
+// for which nobody waits any more.
+type flights struct {
+	mu  sync.Mutex // held while one more begins: none does once Close waits
+	all sync.WaitGroup
+}
+
+func (f *flights) begin(b *Backend) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if b.life.Err() != nil {
+		return false
+	}
+	f.all.Add(1)
+	return true
+}
+
+func (f *flights) end() { f.all.Done() }
+
+// land waits until all are back, after the end of the backend's life, as far as
+// Redis answers. What one has brought is given back by then.
+func (f *flights) land() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		f.all.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(farewell):
+	}
 }

@@ -24,14 +24,20 @@ func (b *Backend) greet(ctx context.Context) error {
 	if info == nil {
 		return nil // a user who may not ask; Check says so
 	}
+	_, cluster := b.client.(*goredis.ClusterClient)
+	return b.settings.refuse(info, cluster)
+}
+
+// refuse returns why a server that tells info of itself will not do. The client
+// may know that it is part of a cluster.
+func (s settings) refuse(info map[string]string, cluster bool) error {
 	if major, minor, known := versionOf(info["redis_version"]); known && (major < leastMajor || major == leastMajor && minor < leastMinor) {
 		return fmt.Errorf("%w: Redis %s; version %d.%d or later is needed", backend.ErrUnsupported, info["redis_version"], leastMajor, leastMinor)
 	}
-	_, cluster := b.client.(*goredis.ClusterClient)
-	if (cluster || info["cluster_enabled"] == "1") && !hasHashTag(b.settings.namespace) {
-		return fmt.Errorf("%w: on a cluster the namespace must have a hash tag, so that all keys are on one node: write namespace={%s}", backend.ErrInvalid, b.settings.namespace)
+	if (cluster || info["cluster_enabled"] == "1") && !hasHashTag(s.namespace) {
+		return fmt.Errorf("%w: on a cluster the namespace must have a hash tag, so that all keys are on one node: write namespace={%s}", backend.ErrInvalid, s.namespace)
 	}
-	if policy := info["maxmemory_policy"]; evicts(policy) && info["maxmemory"] != "0" && !b.settings.allowEviction {
+	if policy := info["maxmemory_policy"]; evicts(policy) && info["maxmemory"] != "0" && !s.allowEviction {
 		return fmt.Errorf("%w: this Redis evicts keys when its memory is full (maxmemory-policy %s), and jobs are keys; set maxmemory-policy noeviction, or open it with allow_eviction=true if jobs may get lost", backend.ErrUnsupported, policy)
 	}
 	return nil

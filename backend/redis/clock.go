@@ -21,11 +21,12 @@ import (
 // gofer:wake, where all wait: Redis wakes one of them, which then promises.
 type clock struct {
 	backend *Backend
-	once    sync.Once
 	poked   chan struct{} // of capacity 1
 	running sync.WaitGroup
-	waits   *line // guarded by mu: waits in Redis for somebody to poke us
-	mu      sync.Mutex
+
+	mu      sync.Mutex // guards all below
+	started bool       // or too late to be
+	waits   *line      // waits in Redis for somebody to poke us
 }
 
 const (
@@ -51,11 +52,15 @@ func (c *clock) init(b *Backend) {
 
 // start is called by every Reserve.
 func (c *clock) start() {
-	c.once.Do(func() {
-		c.running.Add(2)
-		go c.run()
-		go c.listen()
-	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.started {
+		return
+	}
+	c.started = true
+	c.running.Add(2)
+	go c.run()
+	go c.listen()
 }
 
 func (c *clock) run() {
@@ -157,6 +162,9 @@ func (c *clock) set(on *line) {
 
 // close ends the clock, as far as Redis answers.
 func (c *clock) close() {
+	c.mu.Lock()
+	c.started = true
+	c.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		c.running.Wait()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -38,8 +39,17 @@ type target struct {
 }
 
 func open(ctx context.Context, u *url.URL) (backend.Backend, error) {
+	t, s, err := parse(u)
+	if err != nil {
+		return nil, err
+	}
+	return t.open(ctx, u.Scheme, s)
+}
+
+// parse reads what the package comment says of a URL.
+func parse(u *url.URL) (t target, s settings, err error) {
 	p := backend.NewParams(u)
-	t := target{
+	t = target{
 		pool:         p.Int("pool", 0),
 		name:         p.String("client_name", ""),
 		dialing:      p.Duration("dial_timeout", 3*time.Second),
@@ -51,7 +61,7 @@ func open(ctx context.Context, u *url.URL) (backend.Backend, error) {
 	}
 	t.user = u.User.Username()
 	t.password, _ = u.User.Password()
-	s := settings{
+	s = settings{
 		namespace:     p.String("namespace", ""),
 		lease:         p.Duration("lease", 0),
 		allowEviction: p.Bool("allow_eviction", false),
@@ -60,20 +70,16 @@ func open(ctx context.Context, u *url.URL) (backend.Backend, error) {
 	case "gofer", "resque":
 		s.resqueDelayed = delayed == "resque"
 	default:
-		return nil, fmt.Errorf("%w: parameter delayed is neither gofer nor resque", backend.ErrInvalid)
+		return t, s, fmt.Errorf("%w: parameter delayed is neither gofer nor resque", backend.ErrInvalid)
 	}
-	secure, err := tlsOf(p, u.Scheme == "rediss")
+	t.tls, err = tlsOf(p, u.Scheme == "rediss")
 	if err == nil {
 		err = p.Err()
 	}
 	if err == nil {
-		t.tls = secure
 		err = t.read(u)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return t.open(ctx, u.Scheme, s)
+	return t, s, err
 }
 
 // read takes the parts of u that mean something else for each scheme.
@@ -200,6 +206,10 @@ func forCommands(o *goredis.Options) {
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.ContextTimeoutEnabled = false // see await
+	if o.PoolSize == 0 {
+		o.PoolSize = 10 * runtime.GOMAXPROCS(0)
+	}
+	o.PoolSize += maxLanes
 }
 
 // forWaiting are those of the client whose connections wait in Redis.

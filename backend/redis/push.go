@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -138,6 +139,8 @@ type lane struct {
 // lanes are those that nobody uses just now, and what became of no one knows
 // which messages.
 type lanes struct {
+	room chan struct{} // of capacity maxLanes: one element for each that is used
+
 	mu    sync.Mutex // guards all below
 	idle  []*lane
 	open  map[string][]doubt // by the ID of the message
@@ -151,18 +154,30 @@ type doubt struct {
 	ended  <-chan struct{} // closed when nothing is sent for it any more
 }
 
+// maxLanes is how many pushes are made at a time. Each lane keeps a connection,
+// which the pool has beside those for all other requests.
+const maxLanes = 16
+
 // maxDoubts bounds what is remembered of calls that may have come through.
 const maxDoubts = 10_000
 
-func (l *lanes) take(b *Backend) *lane {
+// take returns a lane that nobody uses, as soon as there is room for one more.
+func (l *lanes) take(ctx context.Context, b *Backend) (*lane, error) {
+	select {
+	case l.room <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-b.life.Done():
+		return nil, backend.ErrClosed
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n := len(l.idle); n > 0 {
 		free := l.idle[n-1]
 		l.idle = l.idle[:n-1]
-		return free
+		return free, nil
 	}
-	return &lane{name: b.unique()}
+	return &lane{name: b.unique()}, nil
 }
 
 func (l *lanes) give(free *lane) {
@@ -233,10 +248,26 @@ func (l *lanes) doubted(items []pushItem) map[doubt][]string {
 
 // pushBatch stores items, of which there are not too many.
 func (b *Backend) pushBatch(ctx context.Context, items []pushItem) error {
-	used := b.lanes.take(b)
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	used, err := b.lanes.take(ctx, b)
+	if err != nil {
+		b.flights.end()
+		return err
+	}
+	// The room is free again when the call has ended and the lane was put away.
+	var ends atomic.Int32
+	leave := func() {
+		if ends.Add(1) == 2 {
+			<-b.lanes.room
+		}
+	}
+	defer leave()
 	used.number++
 	ended := make(chan struct{})
-	_, err := await(ctx, b, func() (struct{}, error) {
+	_, err = awaitBegun(ctx, b, func() (struct{}, error) {
+		defer leave()
 		defer close(ended)
 		return struct{}{}, b.pushOn(used, items)
 	}, func(struct{}, error) { used.leave() })

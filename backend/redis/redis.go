@@ -16,7 +16,8 @@
 //	                        must be told the same. On a cluster it must have a
 //	                        hash tag, such as {resque}, so that one node has all
 //	db=0                    the database, where the path has no room for it
-//	pool=n                  connections for commands, 10 for each processor
+//	pool=n                  connections for commands, 10 for each processor, beside
+//	                        at most 16 for pushes
 //	lease=30s               the lease of a worker that is given no other
 //	delayed=gofer           or resque: new jobs with a delay are written as
 //	                        resque-scheduler does, to the second; see ResqueDelayed
@@ -109,15 +110,17 @@ type Backend struct {
 	life context.Context // ends with Close
 	die  context.CancelFunc
 
-	calls    atomic.Uint64 // numbers tokens and scheduled jobs
-	lanes    lanes
-	waiting  waiting
-	clock    clock
-	names    names
-	worker   worker
-	known    sync.Map // queue → time.Time: when it was last added to the set queues
-	closing  sync.Once
-	closeErr error
+	calls     atomic.Uint64 // numbers tokens and scheduled jobs
+	abandoned atomic.Int64  // calls that go on although nobody waits for them
+	flights   flights
+	lanes     lanes
+	waiting   waiting
+	clock     clock
+	names     names
+	worker    worker
+	known     sync.Map // queue → time.Time: when it was last added to the set queues
+	closing   sync.Once
+	closeErr  error
 }
 
 var _ interface {
@@ -215,6 +218,7 @@ func connect(ctx context.Context, s settings, open func(change func(*goredis.Opt
 	}
 	b.host, _ = os.Hostname()
 	b.life, b.die = context.WithCancel(context.Background())
+	b.lanes.room = make(chan struct{}, maxLanes)
 	b.names.init(b)
 	b.blocking = open(b.forWaiting)
 	b.store = redisstore.New(b.client, b.prefix+"gofer:store:")
@@ -273,6 +277,7 @@ func (b *Backend) Store() store.Store { return b.store }
 func (b *Backend) Close() error {
 	b.closing.Do(func() {
 		b.die()
+		b.flights.land()
 		quiet := b.waiting.close()
 		b.clock.close()
 		b.names.close()

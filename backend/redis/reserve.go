@@ -208,9 +208,20 @@ func decode(d *backend.Delivery, queue string, raw []byte, token string) {
 	}
 }
 
-// giveBack releases what nobody is there for any more.
+// giveBack releases what nobody is there for any more, also while the backend
+// is being closed. What cannot be given back comes back when its lease ends.
 func (b *Backend) giveBack(deliveries []*backend.Delivery) {
-	if len(deliveries) > 0 {
-		b.Release(context.Background(), deliveries, 0) // else their leases end
+	if len(deliveries) == 0 {
+		return
 	}
+	args := []any{b.worker.name(), len(deliveries)}
+	for _, d := range slices.Backward(deliveries) { // each goes in front of the others
+		r := d.Receipt.(*receipt)
+		var payload []byte
+		if d.ID == r.token && d.Malformed == nil {
+			payload = rewritten(d, d.Attempt-1, d.Deliveries-1) // it keeps its ID
+		}
+		args = append(args, r.queue, flag(false), r.token, toHead, 0, "", r.queue, asString(payload))
+	}
+	b.run(settleScript, args...)
 }

@@ -69,14 +69,24 @@ end
 local paused = {}
 for _, queue in ipairs(call('SMEMBERS', prefix .. 'gofer:paused')) do paused[queue] = true end
 
+-- A key of the wrong type, which somebody has written by mistake, is the error of
+-- its own queue: the jobs of others that were taken before are not to be lost
+-- with it, nor those behind it to be held up.
+local failure
+local function done(result)
+  if type(result) ~= 'table' or not result.err then return true end
+  failure = result
+  return false
+end
+
 local taken, ends = 0, now() + lease
 for _, queue in ipairs(queues) do
   if paused[queue] then
     reply[2][#reply[2] + 1] = queue
   elseif room > 0 and bytes > 0 then
     -- The first payload tells how many of its kind fit.
-    local head = call('LINDEX', ready(queue), 0)
-    if head then
+    local head = redis.pcall('LINDEX', ready(queue), 0)
+    if head and done(head) then
       local want = math.min(room, math.max(1, math.floor(bytes / #head)))
       local payloads = call('LRANGE', ready(queue), 0, want - 1)
       local held, terms = {}, {}
@@ -92,16 +102,21 @@ for _, queue in ipairs(queues) do
       end
       local count = #held / 2
       for n = #payloads, count + 1, -1 do payloads[n] = nil end
-      call('HSET', running(queue), unpack(held))
-      call('ZADD', leases(queue), unpack(terms))
-      call('LTRIM', ready(queue), count, -1)
-      expect('l', queue, ends)
-      reply[#reply + 1] = queue
-      reply[#reply + 1] = taken + 1
-      reply[#reply + 1] = payloads
-      taken, room = taken + count, room - count
+      if done(redis.pcall('HSET', running(queue), unpack(held))) then
+        if done(redis.pcall('ZADD', leases(queue), unpack(terms))) then
+          call('LTRIM', ready(queue), count, -1)
+          expect('l', queue, ends)
+          reply[#reply + 1] = queue
+          reply[#reply + 1] = taken + 1
+          reply[#reply + 1] = payloads
+          taken, room = taken + count, room - count
+        else
+          for n = 1, #held, 2 do call('HDEL', running(queue), held[n]) end
+        end
+      end
     end
   end
 end
+if taken == 0 and failure then return failure end
 if taken == 0 then reply[3] = others end
 return reply

@@ -23,7 +23,7 @@ call('ZADD', workers, at + life, instance)
 
 local reply = {at, -1, 0, -1, {}, 0, -1, {}}
 local claimed = 0
-for _, name in ipairs(call('ZRANGEBYSCORE', due, '-inf', at, 'LIMIT', 0, 50)) do
+local function happen(name)
   local what, queue = string.sub(name, 1, 1), string.sub(name, 2)
   if most > 0 and what == 's' then
     local items = call('ZRANGEBYSCORE', later(queue), '-inf', at, 'LIMIT', 0, most)
@@ -61,6 +61,11 @@ for _, name in ipairs(call('ZRANGEBYSCORE', due, '-inf', at, 'LIMIT', 0, 50)) do
     end
     reindex('l', queue, leases(queue))
   end
+end
+for _, name in ipairs(call('ZRANGEBYSCORE', due, '-inf', at, 'LIMIT', 0, 50)) do
+  -- A key of the wrong type, which somebody has written by mistake, holds up
+  -- nothing but its own queue.
+  if not pcall(happen, name) then call('ZADD', due, at + 5000, name) end
 end
 reply[5] = call('ZRANGEBYSCORE', workers, '-inf', at, 'LIMIT', 0, 10)
 local record = call('HMGET', prefix .. 'gofer:worker:' .. instance, 'id', 'ghost')
