@@ -137,6 +137,8 @@ func (b *Backend) explain(err error) error {
 		return err
 	case isDial(err), errors.Is(err, goredis.ErrPoolTimeout), errors.Is(err, goredis.ErrPoolExhausted):
 		return fmt.Errorf("%w: redis: %w", backend.ErrUnavailable, err)
+	case errors.Is(err, context.DeadlineExceeded): // only the client's dialing has a context that ends
+		return fmt.Errorf("%w: redis: no connection within the dial timeout: %w", backend.ErrUnavailable, err)
 	}
 	for _, refusal := range refusals {
 		if goredis.HasErrorPrefix(err, refusal) {
@@ -190,14 +192,6 @@ func (b *Backend) send(f func(again bool) error) error {
 	return err
 }
 
-// settleDown waits, for a moment, until the calls have ended whose callers have
-// gone: one may have jobs to give back.
-func (b *Backend) settleDown() {
-	for end := time.Now().Add(farewell); b.abandoned.Load() > 0 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // await calls f and returns what it does, or the error of ctx as soon as that
 // ends. f then goes on by itself, at most for as long as the client's timeouts
 // allow, and what it returns is handed to late: a request that has been sent
@@ -244,7 +238,6 @@ func awaitBegun[T any](ctx context.Context, b *Backend, f func() (T, error), lat
 		if late != nil {
 			late(value, err)
 		}
-		b.abandoned.Add(-1)
 	}()
 	select {
 	case o := <-done:
@@ -252,9 +245,7 @@ func awaitBegun[T any](ctx context.Context, b *Backend, f func() (T, error), lat
 	case <-ctx.Done():
 	case <-b.life.Done():
 	}
-	b.abandoned.Add(1)
 	if !decided.CompareAndSwap(false, true) {
-		b.abandoned.Add(-1)
 		o := <-done
 		return o.value, o.err
 	}

@@ -37,6 +37,7 @@ func TestErrorsTellWhetherTheServerMayHaveActed(t *testing.T) {
 	}{
 		"nobody listens":                {&net.OpError{Op: "dial", Err: errors.New("connection refused")}, backend.ErrUnavailable, false},
 		"its certificate is not valid":  {&tls.CertificateVerificationError{Err: errors.New("expired")}, backend.ErrUnavailable, false},
+		"it does not answer in TLS":     {context.DeadlineExceeded, backend.ErrUnavailable, false},
 		"it does not speak TLS":         {tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, backend.ErrUnavailable, false},
 		"no connection is free":         {goredis.ErrPoolTimeout, backend.ErrUnavailable, false},
 		"the server loads its data":     {reply("LOADING Redis is loading the dataset in memory"), backend.ErrUnavailable, false},

@@ -88,7 +88,12 @@ func (c *clock) tick() (time.Duration, error) {
 	b := c.backend
 	beat, life := b.worker.beat()
 	nonce := b.unique()
-	reply, err := b.run(tickScript, b.instance, life.Milliseconds(), grace.Milliseconds(), nonce, claimLease.Milliseconds(), maxBatch)
+	waits := b.waiting.waits()
+	args := []any{b.instance, life.Milliseconds(), grace.Milliseconds(), nonce, claimLease.Milliseconds(), maxBatch}
+	for queue := range waits {
+		args = append(args, queue)
+	}
+	reply, err := b.run(tickScript, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -96,7 +101,10 @@ func (c *clock) tick() (time.Duration, error) {
 	now, next, mine, promised := parts[0].(int64), parts[1].(int64), parts[2].(int64) == 1, parts[3].(int64)
 	dead, registered, foreign := texts(parts[4]), parts[5].(int64) == 1, parts[6].(int64)
 	b.worker.saw(now)
-	if claimed := loans(parts[8:], nonce); len(claimed) > 0 {
+	for _, queue := range texts(parts[8]) {
+		b.waiting.overdue(queue, waits[queue])
+	}
+	if claimed := loans(parts[9:], nonce); len(claimed) > 0 {
 		err = errors.Join(err, b.returnClaimed(claimed, texts(parts[7])))
 	}
 	for _, instance := range dead {

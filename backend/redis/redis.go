@@ -110,17 +110,16 @@ type Backend struct {
 	life context.Context // ends with Close
 	die  context.CancelFunc
 
-	calls     atomic.Uint64 // numbers tokens and scheduled jobs
-	abandoned atomic.Int64  // calls that go on although nobody waits for them
-	flights   flights
-	lanes     lanes
-	waiting   waiting
-	clock     clock
-	names     names
-	worker    worker
-	known     sync.Map // queue → time.Time: when it was last added to the set queues
-	closing   sync.Once
-	closeErr  error
+	calls    atomic.Uint64 // numbers tokens and scheduled jobs
+	flights  flights
+	lanes    lanes
+	waiting  waiting
+	clock    clock
+	names    names
+	worker   worker
+	known    sync.Map // queue → time.Time: when it was last added to the set queues
+	closing  sync.Once
+	closeErr error
 }
 
 var _ interface {

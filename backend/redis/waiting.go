@@ -272,11 +272,10 @@ func (w *waiting) landedAgain(queues []string) {
 
 // listen waits for jobs of a queue for as long as somebody here wants one.
 func (w *waiting) listen(queue string, l *listener) {
-	defer w.running.Done()
 	pause := 50 * time.Millisecond
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.wanted[queue] > 0 && !w.closed {
+	for w.wanted[queue] > 0 && !w.closed && w.listeners[queue] == l {
 		w.mu.Unlock()
 		on, err := w.line(queue)
 		var landed bool
@@ -305,7 +304,60 @@ func (w *waiting) listen(queue string, l *listener) {
 			w.mu.Lock()
 		}
 	}
-	delete(w.listeners, queue)
+	if w.listeners[queue] == l {
+		delete(w.listeners, queue)
+		w.running.Done()
+	} // else another has its place
+}
+
+// waits returns the connections that wait just now, by their queues.
+func (w *waiting) waits() map[string]*line {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := make(map[string]*line, len(w.listeners))
+	for queue, l := range w.listeners {
+		if l.waits != nil {
+			all[queue] = l.waits
+		}
+	}
+	return all
+}
+
+// overdue is told that there is a job for a connection that waits for one. Unless
+// that has just been answered, it is deaf: the network has forgotten it, or its
+// server is gone without a word. Another takes its place, which would else be
+// empty until the wait has passed.
+func (w *waiting) overdue(queue string, on *line) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.listeners[queue]
+	if l == nil || l.waits != on || w.closed {
+		return
+	}
+	// What was left to wait later has been forgotten too, as like as not.
+	for _, idle := range w.idle {
+		w.hangUp(idle, errDeaf)
+	}
+	w.idle = nil
+	delete(w.lines, on)
+	go w.backend.hangUp(on)
+	// The new one is among those that Close waits for in place of the old one.
+	l = new(listener)
+	w.listeners[queue] = l
+	go w.listen(queue, l)
+	w.landed[queue] = true
+	if !w.wake(queue) {
+		w.passOn()
+	}
+}
+
+var errDeaf = errors.New("the connection is deaf")
+
+// hangUp has Redis close a connection that does not hear.
+func (b *Backend) hangUp(on *line) {
+	b.onNode(func(node *goredis.Client) error {
+		return node.ClientKillByFilter(context.Background(), "ID", number(on.id)).Err()
+	})
 }
 
 // move waits in Redis until a job has landed.

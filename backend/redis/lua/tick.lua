@@ -3,7 +3,7 @@
 --
 -- ARGV: prefix, instance, time to live of the instance in milliseconds,
 -- grace for a clock that promised to be here, nonce, lease of a claim, most
--- jobs.
+-- jobs, the queues for which a connection of the instance waits.
 --
 -- A job that is claimed is lent under the token nonce:n until the caller has
 -- counted its attempt and given it back.
@@ -12,7 +12,8 @@
 -- instance has promised to be here then, when the one who has will, the
 -- instances that died, whether this instance is still registered, when the next
 -- job of resque-scheduler is due or -1 (also while a scheduler runs), the tokens
--- that the claimed jobs had before, in their order, and then for each queue with
+-- that the claimed jobs had before, in their order, those of the queues waited for
+-- that have a job, which Redis must have told already, and then for each queue with
 -- claims: its name, the number of its first job, payloads.
 local instance, life, grace = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local nonce, lease, most = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -21,7 +22,16 @@ local due, workers, alarm = prefix .. 'gofer:due', prefix .. 'gofer:workers', pr
 call('ZREMRANGEBYSCORE', prefix .. 'gofer:lost', '-inf', at - 3600000)
 call('ZADD', workers, at + life, instance)
 
-local reply = {at, -1, 0, -1, {}, 0, -1, {}}
+local reply = {at, -1, 0, -1, {}, 0, -1, {}, {}}
+for n = 8, #ARGV do
+  for _, key in ipairs({landing(instance, ARGV[n]), ready(ARGV[n])}) do
+    local length = redis.pcall('LLEN', key)
+    if type(length) == 'number' and length > 0 then
+      reply[9][#reply[9] + 1] = ARGV[n]
+      break
+    end
+  end
+end
 local claimed = 0
 local function happen(name)
   local what, queue = string.sub(name, 1, 1), string.sub(name, 2)
