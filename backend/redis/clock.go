@@ -178,20 +178,9 @@ func (c *clock) close() {
 		c.running.Wait()
 		close(done)
 	}()
-	end := time.After(farewell)
-	for {
+	c.backend.endWait(func() *line {
 		c.mu.Lock()
-		waits := c.waits
-		c.mu.Unlock()
-		if waits != nil {
-			go c.backend.unblock([]*line{waits})
-		}
-		select {
-		case <-done:
-			return
-		case <-end:
-			return
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+		defer c.mu.Unlock()
+		return c.waits
+	}, done)
 }

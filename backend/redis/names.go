@@ -90,17 +90,5 @@ func (n *names) close() {
 	if !n.started.Load() {
 		return
 	}
-	end := time.After(farewell)
-	for {
-		if on := n.waits.Load(); on != nil {
-			go n.backend.unblock([]*line{on})
-		}
-		select {
-		case <-n.done:
-			return
-		case <-end:
-			return
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	n.backend.endWait(n.waits.Load, n.done)
 }
