@@ -361,3 +361,16 @@ func TestForeignEnvelopes(t *testing.T) {
 		})
 	}
 }
+
+func TestForeignJobsHaveTheAttemptsOfTheRegistration(t *testing.T) {
+	inWorkshop(t, func(t *testing.T, w *workshop) {
+		ran := attempts(w, "greet", queue.Retry(retry.Fixed(time.Minute)), queue.MaxAttempts(2))
+		must(t, w.eye.PutRaw(t.Context(), queue.DefaultQueue, []byte(`{"job":"greet","data":1}`)))
+		w.run()
+		pass(24 * time.Hour)
+		expectTrace(t, ran, "0s, 1m0s")
+		if dead := w.buried(); dead.Attempt != 2 {
+			t.Errorf("buried %+v, want attempt 2", dead)
+		}
+	})
+}

@@ -99,8 +99,8 @@ func At(t time.Time) Option {
 }
 
 // MaxAttempts is how often the handler is tried before the job is buried.
-// Without it the default of the process that runs the job applies, which is
-// [DefaultMaxAttempts].
+// Without it that of the kind's registration in the process that runs the job
+// applies, and without that one [DefaultMaxAttempts].
 func MaxAttempts(n int) Option {
 	return func(o *jobOptions) {
 		if n < 1 || n > maxMaxAttempts {

@@ -65,6 +65,9 @@ func (w *worker) prepare(a *attempt) *registration {
 	if d.Malformed == nil {
 		r = w.queue.mux.lookup(d.Kind)
 	}
+	if r != nil && a.job.MaxAttempts == 0 { // of a producer that leaves it to us
+		a.job.MaxAttempts = r.defaults.maxAttempts
+	}
 	err := a.settings.readAll(r, &d.Message)
 	switch {
 	case d.Malformed != nil:

@@ -100,6 +100,9 @@ func (b *Backend) Requeue(ctx context.Context, queue string, keys ...string) (in
 				return asString(payload), true
 			}
 		}
+		if failed.Key == "" && failed.Payload[0] != '{' {
+			return "", false // another library's entry, without a job in it
+		}
 		return asString(failed.Payload), true
 	})
 }

@@ -292,3 +292,21 @@ func TestEveryDeadJobIsFoundWhileOthersAreTakenOut(t *testing.T) {
 		}
 	}
 }
+
+func TestAnEntryWithoutAJobStaysAmongTheDead(t *testing.T) {
+	t.Parallel()
+	site := newResqueSite(t)
+	b := site.backend()
+	site.failed(rubyFailed(`null`, "boom", workerID, "default", failedAt))
+	entries := site.dead(b, "default")
+	if len(entries) != 1 {
+		t.Fatalf("the dead jobs are %+v", entries)
+	}
+	if n, err := b.Requeue(t.Context(), "default", entries[0].Key); n != 0 || err != nil {
+		t.Errorf("Requeue returned %d, %v; want 0, since null would end a Ruby worker", n, err)
+	}
+	if left := site.list("failed"); len(left) != 1 {
+		t.Errorf("failed has %q, want the entry", left)
+	}
+	site.expectResqueCanRead()
+}
