@@ -308,5 +308,4 @@ func TestAnEntryWithoutAJobStaysAmongTheDead(t *testing.T) {
 	if left := site.list("failed"); len(left) != 1 {
 		t.Errorf("failed has %q, want the entry", left)
 	}
-	site.expectResqueCanRead()
 }
