@@ -101,6 +101,7 @@ func (c *clock) tick() (time.Duration, error) {
 	now, next, mine, promised := parts[0].(int64), parts[1].(int64), parts[2].(int64) == 1, parts[3].(int64)
 	dead, registered, foreign := texts(parts[4]), parts[5].(int64) == 1, parts[6].(int64)
 	b.worker.saw(now)
+	b.waiting.retry()
 	for _, queue := range texts(parts[8]) {
 		b.waiting.overdue(queue, waits[queue])
 	}

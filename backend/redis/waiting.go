@@ -201,6 +201,14 @@ func (w *waiting) passOn() {
 	}
 }
 
+// retry passes on what could not be put back before, when Redis did not answer:
+// perhaps nobody reserves here any more.
+func (w *waiting) retry() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.passOn()
+}
+
 // putBack returns what has landed to the queues.
 func (w *waiting) putBack() {
 	landed := w.landedQueues()

@@ -1,0 +1,326 @@
+package redis_test
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/goferhq/queue/backend"
+)
+
+// scriptMark returns what a request that calls one of the driver's scripts
+// contains, and makes the server know all of them: what is harmed is to be the
+// call that does the work.
+func scriptMark(t testing.TB, client *goredis.Client, name string) string {
+	t.Helper()
+	directory := filepath.Join("..", "..", "backend", "redis", "lua")
+	prelude, err := os.ReadFile(filepath.Join(directory, "prelude.lua"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob(filepath.Join(directory, "*.lua"))
+	mark := ""
+	for _, file := range files {
+		if filepath.Base(file) == "prelude.lua" {
+			continue
+		}
+		body, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script := slices.Concat(prelude, body)
+		if err := client.ScriptLoad(t.Context(), string(script)).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if filepath.Base(file) == name+".lua" {
+			sum := sha1.Sum(script)
+			mark = hex.EncodeToString(sum[:])
+		}
+	}
+	if mark == "" {
+		t.Fatalf("there is no script %s", name)
+	}
+	return mark
+}
+
+func expectHarmed(t testing.TB, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	default:
+		t.Error("the request that was to be harmed was not made")
+	}
+}
+
+func TestAPushWhoseReplyIsLostIsStoredOnce(t *testing.T) {
+	server, client := server(t)
+	network := newProxy(t, server.Addr())
+	b := open(t, network.url())
+	delayed := message("a-delayed")
+	delayed.Delay = time.Hour
+	cases := []struct {
+		name     string
+		messages []*backend.Message
+		want     counts
+	}{
+		{"one", []*backend.Message{message("a-job")}, counts{ready: 1}},
+		{"delayed", []*backend.Message{delayed}, counts{later: 1}},
+		{"batch", []*backend.Message{message("a-1"), message("a-2"), delayed}, counts{ready: 2, later: 1}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			client.FlushDB(t.Context())
+			scriptMark(t, client, "push")
+			done := network.cutReplies(`"a-`, 1)
+			if err := b.Push(t.Context(), c.messages); err != nil {
+				t.Errorf("Push: %v; want the success that it was", err)
+			}
+			expectHarmed(t, done)
+			expectCounts(t, client, c.want)
+		})
+	}
+}
+
+// Resque-scheduler's own lists are written without a script.
+func TestADelayedPushForRubyWhoseReplyIsLostIsStoredOnce(t *testing.T) {
+	server, client := server(t)
+	network := newProxy(t, server.Addr())
+	b := open(t, with(network.url(), "delayed", "resque"))
+	m := message("")
+	m.Delay = time.Hour
+	done := network.cutReplies("delayed_queue_schedule", 1)
+	if err := b.Push(t.Context(), []*backend.Message{m}); err != nil {
+		t.Errorf("Push: %v; want the success that it was", err)
+	}
+	expectHarmed(t, done)
+	lists, err := client.Keys(t.Context(), "resque:delayed:*").Result()
+	if err != nil || len(lists) != 1 {
+		t.Fatalf("lists of delayed jobs: %v, %v; want one", lists, err)
+	}
+	if n := client.LLen(t.Context(), lists[0]).Val(); n != 1 {
+		t.Errorf("%d copies are delayed, want 1", n)
+	}
+}
+
+func TestAPushThatIsMadeAgainAfterAnAmbiguousErrorIsStoredOnce(t *testing.T) {
+	server, client := server(t)
+	network := newProxy(t, server.Addr())
+	b := open(t, network.url())
+
+	t.Run("when no reply came back", func(t *testing.T) {
+		client.FlushDB(t.Context())
+		network.cutReplies("", 1<<30)
+		err := b.Push(t.Context(), []*backend.Message{message("a"), message("b")})
+		network.disarm()
+		if err == nil || errors.Is(err, backend.ErrUnavailable) {
+			t.Fatalf("Push: %v; want an error that leaves open what was stored", err)
+		}
+		push(t, b, "b", "a")
+		expectCounts(t, client, counts{ready: 2})
+	})
+
+	t.Run("when its context ended while nothing got through", func(t *testing.T) {
+		client.FlushDB(t.Context())
+		network.blackhole()
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			err := b.Push(ctx, []*backend.Message{message("a")})
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("Push: %v; want %v", err, context.DeadlineExceeded)
+			}
+		}
+		network.heal()
+		push(t, b, "a")
+		awaitQuiet(t, client)
+		expectCounts(t, client, counts{ready: 1})
+	})
+}
+
+// awaitQuiet waits until the server has read nothing but what this asks for
+// half a second: what was on its way has arrived.
+func awaitQuiet(t testing.TB, client *goredis.Client) {
+	t.Helper()
+	before, since := statistic(t, client, "total_reads_processed"), time.Now()
+	eventually(t, patience, func() error {
+		now := statistic(t, client, "total_reads_processed")
+		if now != before+1 {
+			since = time.Now()
+		}
+		before = now
+		if time.Since(since) < 500*time.Millisecond {
+			return errors.New("the server is still being asked")
+		}
+		return nil
+	})
+}
+
+func TestAReserveWhoseReplyIsLostReturnsTheSameJobsAtOnce(t *testing.T) {
+	server, client := server(t)
+	network := newProxy(t, server.Addr())
+	b := open(t, network.url())
+	push(t, b, "1", "2", "3")
+	done := network.cutReplies(scriptMark(t, client, "reserve"), 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	deliveries, err := b.Reserve(ctx, []string{"default"}, 3, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectHarmed(t, done)
+	for i, d := range deliveries {
+		if d.ID != []string{"1", "2", "3"}[i] || d.Attempt != 1 || d.Deliveries != 1 {
+			t.Errorf("job %d is %s, attempt %d, delivery %d; want the first of each, in their order", i, d.ID, d.Attempt, d.Deliveries)
+		}
+	}
+	expectCounts(t, client, counts{reserved: 3})
+	if err := b.Ack(t.Context(), deliveries); err != nil {
+		t.Error(err)
+	}
+	expectCounts(t, client, counts{})
+}
+
+// A request whose connection seems lost is made again, and the first may still
+// be on its way. What it then takes, nobody has; it must be no other's loss.
+func TestAReserveThatArrivesAfterItWasMadeAgainLosesNothing(t *testing.T) {
+	server, client := server(t)
+	network := newProxy(t, server.Addr())
+	b := open(t, network.url())
+	push(t, b, "1", "2")
+	_, deliver := network.delay(scriptMark(t, client, "reserve"))
+	first := reserve(t, b, time.Second, 5*time.Second)
+	deliver()
+	if err := b.Ack(t.Context(), []*backend.Delivery{first}); err != nil {
+		t.Errorf("Ack: %v", err)
+	}
+	second := reserve(t, b, time.Second, 10*time.Second)
+	if first.ID != "1" || second.ID != "2" {
+		t.Errorf("the jobs were %s and %s, want 1 and 2", first.ID, second.ID)
+	}
+	if err := b.Ack(t.Context(), []*backend.Delivery{second}); err != nil {
+		t.Errorf("Ack: %v", err)
+	}
+	expectCounts(t, client, counts{})
+}
+
+// settlements are the ways to settle a job, and to keep it.
+var settlements = []struct {
+	name, script string
+	settle       func(context.Context, backend.Backend, *backend.Delivery) error
+	want         counts
+}{
+	{"Ack", "ack", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
+		return b.Ack(ctx, []*backend.Delivery{d})
+	}, counts{}},
+	{"Retry", "settle", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
+		m := d.Message
+		return b.Retry(ctx, []backend.Replacement{{Delivery: d, Message: &m}})
+	}, counts{ready: 1}},
+	{"Retry later", "settle", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
+		m := d.Message
+		m.Delay = time.Hour
+		return b.Retry(ctx, []backend.Replacement{{Delivery: d, Message: &m}})
+	}, counts{later: 1}},
+	{"Release", "settle", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
+		return b.Release(ctx, []*backend.Delivery{d}, 0)
+	}, counts{ready: 1}},
+	{"Bury", "settle", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
+		m := d.Message
+		return b.Bury(ctx, []backend.Burial{{Delivery: d, Message: &m, Failure: backend.Failure{At: time.Now(), Error: "no"}}})
+	}, counts{dead: 1}},
+	{"Extend", "extend", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
+		extender, _ := backend.As[backend.Extender](b)
+		return extender.Extend(ctx, []*backend.Delivery{d}, time.Hour)
+	}, counts{reserved: 1}},
+}
+
+func TestASettlementWhoseReplyIsLostIsMadeOnceAndSucceeds(t *testing.T) {
+	server, client := server(t)
+	network := newProxy(t, server.Addr())
+	b := open(t, network.url())
+	for _, s := range settlements {
+		t.Run(s.name, func(t *testing.T) {
+			client.FlushDB(t.Context())
+			push(t, b, "a")
+			d := reserve(t, b, time.Hour, patience)
+			done := network.cutReplies(scriptMark(t, client, s.script), 1)
+			if err := s.settle(t.Context(), b, d); err != nil {
+				t.Errorf("%v; want the success that it was", err)
+			}
+			expectHarmed(t, done)
+			expectCounts(t, client, s.want)
+		})
+	}
+}
+
+func TestASettlementThatIsMadeAgainAfterAnAmbiguousErrorSucceeds(t *testing.T) {
+	server, client := server(t)
+	network := newProxy(t, server.Addr())
+	b := open(t, network.url())
+	for _, s := range settlements {
+		t.Run(s.name, func(t *testing.T) {
+			client.FlushDB(t.Context())
+			push(t, b, "a")
+			d := reserve(t, b, time.Hour, patience)
+			network.cutReplies(scriptMark(t, client, s.script), 1<<30)
+			err := s.settle(t.Context(), b, d)
+			network.disarm()
+			if err == nil || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrLeaseLost) {
+				t.Fatalf("%v; want an error that leaves open whether it was done", err)
+			}
+			if err := s.settle(t.Context(), b, d); err != nil {
+				t.Errorf("once more: %v; want the success that it was", err)
+			}
+			expectCounts(t, client, s.want)
+		})
+	}
+}
+
+// The driver makes a settlement again by itself; it must not take the loss of a
+// lease for its own success.
+func TestALostLeaseIsToldAlsoWhenTheReplyWasLost(t *testing.T) {
+	server, client := server(t)
+	network := newProxy(t, server.Addr())
+	b, other := open(t, network.url()), open(t, server.URL())
+	for _, s := range settlements {
+		t.Run(s.name, func(t *testing.T) {
+			client.FlushDB(t.Context())
+			push(t, b, "a")
+			d := reserve(t, b, 200*time.Millisecond, patience)
+			if taken := reserve(t, other, time.Hour, patience); taken.Attempt != 2 {
+				t.Errorf("the other was given attempt %d, want 2", taken.Attempt)
+			}
+			done := network.cutReplies(scriptMark(t, client, s.script), 1)
+			if err := s.settle(t.Context(), b, d); !errors.Is(err, backend.ErrLeaseLost) {
+				t.Errorf("%v; want %v", err, backend.ErrLeaseLost)
+			}
+			expectHarmed(t, done)
+			expectCounts(t, client, counts{reserved: 1})
+		})
+	}
+}
+
+// A Push that was never made leaves nothing to wait for.
+func TestAPushIsMadeAgainAfterOneWhoseContextHadEndedBefore(t *testing.T) {
+	server, client := server(t)
+	b := open(t, server.URL())
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.Push(ended, []*backend.Message{message("a")}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Push: %v; want %v", err, context.Canceled)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := b.Push(ctx, []*backend.Message{message("a")}); err != nil {
+		t.Errorf("Push: %v", err)
+	}
+	expectCounts(t, client, counts{ready: 1})
+}
