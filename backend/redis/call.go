@@ -98,7 +98,7 @@ func (b *Backend) onNode(f func(node *goredis.Client) error) error {
 			return b.explain(err)
 		}
 		switch {
-		case goredis.HasErrorPrefix(err, "MOVED"), goredis.HasErrorPrefix(err, "ASK"), goredis.HasErrorPrefix(err, "TRYAGAIN"), goredis.HasErrorPrefix(err, "CLUSTERDOWN"):
+		case goredis.HasErrorPrefix(err, "MOVED"), goredis.HasErrorPrefix(err, "ASK"), goredis.HasErrorPrefix(err, "TRYAGAIN"), goredis.HasErrorPrefix(err, "CLUSTERDOWN"), goredis.HasErrorPrefix(err, "EXECABORT"):
 			cluster.ReloadState(context.Background())
 			b.pause(time.Duration(try+1) * 20 * time.Millisecond)
 		default:
@@ -141,11 +141,21 @@ func (b *Backend) explain(err error) error {
 		return fmt.Errorf("%w: redis: no connection within the dial timeout: %w", backend.ErrUnavailable, err)
 	}
 	for _, refusal := range refusals {
-		if goredis.HasErrorPrefix(err, refusal) {
+		if isRefusal(err, refusal) {
 			return fmt.Errorf("%w: redis: %w", backend.ErrUnavailable, err)
 		}
 	}
 	return fmt.Errorf("redis: %w", err)
+}
+
+// isRefusal reports whether err is a reply that begins so, or, of Redis 6.2, that
+// of a script which was refused its first write so. What a user may not do in a
+// script is no refusal: the script may have done the rest.
+func isRefusal(err error, refusal string) bool {
+	if goredis.HasErrorPrefix(err, "ERR Error running script") {
+		return refusal != "NOPERM" && strings.Contains(err.Error(), "-"+refusal+" ")
+	}
+	return goredis.HasErrorPrefix(err, refusal) && !(refusal == "NOPERM" && strings.Contains(err.Error(), "script"))
 }
 
 // isDial reports whether err is of a connection that has not come about. One
@@ -164,6 +174,9 @@ func isDial(err error) bool {
 // isOpen reports whether err leaves open if the request came through.
 func isOpen(err error) bool {
 	if err == nil || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrClosed) {
+		return false
+	}
+	if _, partly := errors.AsType[*backend.BatchError](err); partly {
 		return false
 	}
 	_, replied := errors.AsType[goredis.Error](err)

@@ -89,7 +89,7 @@ func (c *clock) tick() (time.Duration, error) {
 	beat, life := b.worker.beat()
 	nonce := b.unique()
 	waits := b.waiting.waits()
-	args := []any{b.instance, life.Milliseconds(), grace.Milliseconds(), nonce, claimLease.Milliseconds(), maxBatch}
+	args := []any{b.instance, life.Milliseconds(), grace.Milliseconds(), nonce, claimLease.Milliseconds(), maxBatch, maxCall}
 	for queue := range waits {
 		args = append(args, queue)
 	}
@@ -111,11 +111,16 @@ func (c *clock) tick() (time.Duration, error) {
 	for _, instance := range dead {
 		err = errors.Join(err, b.worker.bury(b, instance))
 	}
+	stuck := false
 	if foreign >= 0 && foreign <= now {
-		err = errors.Join(err, b.moveDelayed())
+		moved, failure := b.moveDelayed()
+		err = errors.Join(err, failure)
+		stuck = !moved
 	}
 	err = errors.Join(err, b.worker.report(b, registered))
 	switch {
+	case stuck:
+		beat = time.Second // it is still due then
 	case next >= 0 && next <= now && mine:
 		return 0, err
 	case mine:

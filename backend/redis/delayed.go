@@ -27,8 +27,9 @@ func (b *Backend) pushDelayed(ctx context.Context, pipe goredis.Pipeliner, item 
 // delayedPart is how many delayed jobs are moved at a time.
 const delayedPart = 200
 
-// moveDelayed makes the jobs ready that are due, unless a scheduler runs.
-func (b *Backend) moveDelayed() error {
+// moveDelayed makes the jobs ready that are due, unless a scheduler runs. It
+// reports whether it got anywhere.
+func (b *Backend) moveDelayed() (moved bool, err error) {
 	for b.life.Err() == nil {
 		var args []any
 		err := b.onNode(func(node *goredis.Client) (err error) {
@@ -36,14 +37,15 @@ func (b *Backend) moveDelayed() error {
 			return err
 		})
 		if err != nil || len(args) == 0 {
-			return err
+			return moved, err
 		}
 		reply, err := b.run(promoteScript, append([]any{b.worker.name(), len(args) / 4}, args...)...)
-		if err != nil || reply.(int64) < 0 {
-			return err
+		if err != nil || reply.(int64) <= 0 {
+			return moved, err
 		}
+		moved = true
 	}
-	return nil
+	return moved, nil
 }
 
 // dueDelayed returns the arguments of the promote script for some of the jobs

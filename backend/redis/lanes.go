@@ -16,7 +16,7 @@ type lane struct {
 	name   string
 	number uint64
 	conn   *goredis.Conn // nil before the first call, and after one that failed
-	id     int64         // by which CLIENT KILL knows the connection
+	known  identity      // of the latest connection
 }
 
 // lanes are those that nobody uses just now, and what became of no one knows
@@ -75,12 +75,12 @@ func (l *lane) connect(node *goredis.Client) error {
 		return nil
 	}
 	conn := node.Conn()
-	id, err := conn.ClientID(context.Background()).Result()
+	known, err := identify(conn)
 	if err != nil {
 		conn.Close()
 		return err
 	}
-	l.conn, l.id = conn, id
+	l.conn, l.known = conn, known
 	return nil
 }
 
@@ -136,9 +136,9 @@ const laneSeconds = 3600
 // connection that it was made on is closed first, so that Redis cannot get to
 // it afterwards.
 func (b *Backend) pushAgain(used *lane, items []pushItem) error {
-	if used.id != 0 {
+	if used.known.id != 0 {
 		err := b.onNode(func(node *goredis.Client) error {
-			err := node.ClientKillByFilter(context.Background(), "ID", number(used.id)).Err()
+			err := used.known.kill(node)
 			if goredis.HasErrorPrefix(err, "NOPERM") {
 				return nil // then the order in which it reads requests has to do
 			}
@@ -149,8 +149,8 @@ func (b *Backend) pushAgain(used *lane, items []pushItem) error {
 		}
 	}
 	if !slices.ContainsFunc(items, func(i pushItem) bool { return i.due != 0 }) {
-		_, err := b.run(pushScript, b.pushArguments(used, items)...)
-		return err
+		reply, err := b.run(pushScript, b.pushArguments(used, items)...)
+		return orPartly(reply, err, len(items))
 	}
 	return b.onNode(func(node *goredis.Client) error {
 		stored, err := node.Get(context.Background(), b.prefix+"gofer:push:"+used.name).Uint64()
@@ -205,6 +205,9 @@ func (l *lanes) forget(items []pushItem) {
 		return
 	}
 	for _, item := range items {
-		delete(l.open, item.id)
+		if l.open[item.id] != nil {
+			delete(l.open, item.id)
+			l.order = slices.DeleteFunc(l.order, func(id string) bool { return id == item.id })
+		}
 	}
 }

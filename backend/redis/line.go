@@ -13,7 +13,37 @@ import (
 // line is a connection that waits.
 type line struct {
 	conn *goredis.Conn
-	id   int64 // by which CLIENT UNBLOCK knows it
+	identity
+}
+
+// identity is how Redis knows a connection. The address is part of it because
+// ids begin anew when a server is started, and then are those of others.
+type identity struct {
+	id      int64
+	address string
+}
+
+// identify asks for the identity of a connection. It reads the reply itself,
+// which has more fields with each version.
+func identify(conn *goredis.Conn) (known identity, err error) {
+	text, err := conn.Do(context.Background(), "CLIENT", "INFO").Text()
+	if err != nil {
+		return known, err
+	}
+	for field := range strings.FieldsSeq(text) {
+		switch name, value, _ := strings.Cut(field, "="); name {
+		case "id":
+			known.id, err = strconv.ParseInt(value, 10, 64)
+		case "addr":
+			known.address = value
+		}
+	}
+	return known, err
+}
+
+// kill has Redis close the connection, if it is there.
+func (i identity) kill(on goredis.Cmdable) error {
+	return on.ClientKillByFilter(context.Background(), "ID", number(i.id), "ADDR", i.address).Err()
 }
 
 var errDeaf = errors.New("the connection is deaf")
@@ -21,7 +51,7 @@ var errDeaf = errors.New("the connection is deaf")
 // hangUp has Redis close a connection that does not hear.
 func (b *Backend) hangUp(on *line) {
 	b.onNode(func(node *goredis.Client) error {
-		return node.ClientKillByFilter(context.Background(), "ID", number(on.id)).Err()
+		return on.kill(node)
 	})
 }
 
@@ -74,7 +104,7 @@ func (b *Backend) dial(open func(*goredis.Client) *goredis.Conn) (*line, error) 
 		return nil, b.explain(err)
 	}
 	conn := open(node)
-	id, err := conn.ClientID(ctx).Result()
+	known, err := identify(conn)
 	if err != nil {
 		conn.Close()
 		if cluster, ok := b.blocking.(*goredis.ClusterClient); ok {
@@ -82,18 +112,18 @@ func (b *Backend) dial(open func(*goredis.Client) *goredis.Conn) (*line, error) 
 		}
 		return nil, b.explain(err)
 	}
-	return &line{conn, id}, nil
+	return &line{conn, known}, nil
 }
 
-// connections returns the ids of all lines, one a line.
+// connections returns the identities of all lines, one a line.
 func (w *waiting) connections() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var ids []string
+	var all []string
 	for on := range w.lines {
-		ids = append(ids, strconv.FormatInt(on.id, 10))
+		all = append(all, number(on.id)+" "+on.address)
 	}
-	return strings.Join(ids, "\n")
+	return strings.Join(all, "\n")
 }
 
 // queuesNoted returns the queues that Redis knows we listen to.

@@ -57,7 +57,7 @@ func (n *names) watch() time.Duration {
 func (n *names) listen() {
 	defer close(n.done)
 	b := n.backend
-	for b.life.Err() == nil {
+	for pause := time.Second; b.life.Err() == nil; pause = min(2*pause, time.Minute) {
 		on, err := b.dial((*goredis.Client).EphemeralConn)
 		if err == nil {
 			err = on.conn.Do(context.Background(), "CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", b.prefix+"queues").Err()
@@ -67,12 +67,13 @@ func (n *names) listen() {
 				n.waits.Store(on)
 				n.hold(on)
 				n.waits.Store(nil)
+				n.told.Store(false)
+				b.waiting.wakeAll() // they look for themselves now
+				pause = time.Second
 			}
-			n.told.Store(false)
-			b.waiting.wakeAll()
 			on.conn.Close()
 		}
-		b.pause(time.Second)
+		b.pause(pause) // longer each time where a user may not do this
 	}
 }
 

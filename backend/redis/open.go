@@ -125,6 +125,9 @@ func (t *target) read(u *url.URL) error {
 		if err != nil || n < 0 {
 			return fmt.Errorf("%w: the path of the URL is not the number of a database", backend.ErrInvalid)
 		}
+		if t.database != 0 && t.database != n {
+			return fmt.Errorf("%w: the path and parameter db name two databases", backend.ErrInvalid)
+		}
 		t.database = n
 	}
 	return nil
@@ -201,6 +204,7 @@ func (t *target) dial(ctx context.Context, network, address string) (net.Conn, e
 // makes one twice.
 func forCommands(o *goredis.Options) {
 	o.MaxRetries = -1
+	o.MaxActiveConns = 0 // what waits is as many as there are queues
 	o.DialerRetries = 1
 	o.Protocol = 2 // nothing is used that only the third has
 	o.DisableIdentity = true

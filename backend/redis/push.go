@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -27,7 +28,7 @@ func (b *Backend) Push(ctx context.Context, messages []*backend.Message) error {
 		if err != nil {
 			return err
 		}
-		return b.pushBatch(ctx, []pushItem{item})
+		return backend.ErrorAt(b.pushBatch(ctx, []pushItem{item}), 0)
 	}
 	errs := make([]error, len(messages))
 	var batch []pushItem
@@ -39,8 +40,8 @@ func (b *Backend) Push(ctx context.Context, messages []*backend.Message) error {
 		}
 		if err := b.pushBatch(ctx, batch); err != nil {
 			failed = true
-			for _, place := range places {
-				errs[place] = err
+			for i, place := range places {
+				errs[place] = backend.ErrorAt(err, i)
 			}
 		}
 		batch, places, size = nil, nil, 0
@@ -159,15 +160,35 @@ func (b *Backend) pushBatch(ctx context.Context, items []pushItem) error {
 		b.lanes.give(used)
 	default:
 		b.lanes.doubt(used, ended, items)
+		select {
+		case <-ended:
+			used.leave()
+		default: // it does so itself
+		}
 	}
 	return err
 }
 
 func (b *Backend) pushOn(used *lane, items []pushItem) error {
-	items, err := b.withoutStored(items)
-	if err != nil || len(items) == 0 {
+	left, err := b.withoutStored(items)
+	if err != nil || len(left) == 0 {
 		return err
 	}
+	err = b.pushLeft(used, left)
+	batch, partly := errors.AsType[*backend.BatchError](err)
+	if !partly || len(left) == len(items) {
+		return err
+	}
+	errs := make([]error, len(items)) // what was stored before has no error
+	for i := range items {
+		if place := slices.IndexFunc(left, func(l pushItem) bool { return l.id == items[i].id }); place >= 0 {
+			errs[i] = batch.Errs[place]
+		}
+	}
+	return backend.NewBatchError(errs)
+}
+
+func (b *Backend) pushLeft(used *lane, items []pushItem) error {
 	return b.send(func(again bool) error {
 		if again {
 			return b.pushAgain(used, items)
@@ -204,10 +225,12 @@ func (b *Backend) pushOnce(conn goredis.Cmdable, used *lane, items []pushItem) e
 				return err
 			}
 		}
-		_, err := runOn(ctx, conn, pushScript, b.prefix, b.pushArguments(used, items))
-		return err
+		reply, err := runOn(ctx, conn, pushScript, b.prefix, b.pushArguments(used, items))
+		return orPartly(reply, err, len(items))
 	}
 	var added []string
+	var made []pushed
+	all := len(items)
 	for len(items) > 0 {
 		item, same := items[0], 1
 		if item.due != 0 {
@@ -220,7 +243,7 @@ func (b *Backend) pushOnce(conn goredis.Cmdable, used *lane, items []pushItem) e
 			for i := range values {
 				values[i] = items[i].payload
 			}
-			pipe.RPush(ctx, b.prefix+"queue:"+item.queue, values...)
+			made = append(made, pushed{pipe.RPush(ctx, b.prefix+"queue:"+item.queue, values...), all - len(items), same})
 		}
 		if b.forgotten(item.queue) {
 			pipe.SAdd(ctx, b.prefix+"queues", item.queue)
@@ -236,7 +259,50 @@ func (b *Backend) pushOnce(conn goredis.Cmdable, used *lane, items []pushItem) e
 			b.known.Store(queue, now)
 		}
 	}
+	return partly(err, made, all)
+}
+
+// pushed is a command that has stored some of the items, or has not.
+type pushed struct {
+	command      *goredis.IntCmd
+	first, count int
+}
+
+// partly turns the error of a transaction into those of its items: Redis does
+// the other commands of one in which one fails, as for a key of the wrong type.
+func partly(err error, made []pushed, all int) error {
+	if _, replied := errors.AsType[goredis.Error](err); !replied || all == 1 {
+		return err
+	}
+	errs := make([]error, all)
+	for _, p := range made {
+		failure := p.command.Err()
+		if failure == nil {
+			continue
+		}
+		for i := range p.count {
+			errs[p.first+i] = failure
+		}
+	}
+	if slices.Contains(errs, nil) && !goredis.HasErrorPrefix(err, "EXECABORT") {
+		return backend.NewBatchError(errs)
+	}
 	return err
+}
+
+// orPartly is the same for the reply of the push script.
+func orPartly(reply any, err error, all int) error {
+	parts, _ := reply.([]any)
+	if err != nil || len(parts) < 2 {
+		return err
+	}
+	errs := make([]error, all)
+	why, _ := parts[1].(string)
+	positions, _ := parts[0].([]any)
+	for _, position := range positions {
+		errs[position.(int64)-1] = errors.New("redis: " + why)
+	}
+	return backend.NewBatchError(errs)
 }
 
 // forgotten reports whether a queue has to be added to the set of queues. That

@@ -188,7 +188,19 @@ func (b *Backend) settle(ctx context.Context, moves []move) error {
 			})
 			return reply, err
 		}, nil)
-		b.sort(deliveries, errs, places, reply, err, true)
+		parts, _ := reply.([]any)
+		if err == nil && len(parts) == 3 {
+			b.sort(deliveries, errs, places, parts[0], nil, true)
+			why, _ := parts[2].(string)
+			positions, _ := parts[1].([]any)
+			for _, position := range positions {
+				place := places[position.(int64)-1]
+				errs[place] = fmt.Errorf("redis: %s", why)
+				deliveries[place].Receipt.(*receipt).settled.Store(false)
+			}
+		} else {
+			b.sort(deliveries, errs, places, nil, err, true)
+		}
 		args, places, size = nil, nil, 0
 	}
 	for i, m := range moves {
@@ -260,7 +272,9 @@ func (b *Backend) Release(ctx context.Context, deliveries []*backend.Delivery, d
 		moves[i] = m
 	}
 	if delay > 0 {
-		return b.settle(ctx, moves)
+		err := b.settle(ctx, moves)
+		b.recordDone(ctx, deliveries, err, resque.StatusWaiting)
+		return err
 	}
 	// The last one first: each goes in front of the others.
 	slices.Reverse(moves)
@@ -268,6 +282,7 @@ func (b *Backend) Release(ctx context.Context, deliveries []*backend.Delivery, d
 	if batch, ok := errors.AsType[*backend.BatchError](err); ok {
 		slices.Reverse(batch.Errs)
 	}
+	b.recordDone(ctx, deliveries, err, resque.StatusWaiting)
 	return err
 }
 

@@ -159,14 +159,37 @@ func (w *worker) report(b *Backend, registered bool) error {
 			return err
 		}
 	}
+	writes, beats := w.writes(b)
+	if len(writes) == 0 {
+		return nil
+	}
+	err := b.onNode(func(node *goredis.Client) error {
+		_, err := node.Pipelined(context.Background(), func(pipe goredis.Pipeliner) error {
+			for _, write := range writes {
+				write(pipe)
+			}
+			return nil
+		})
+		return err
+	})
+	if err == nil && beats {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.beaten = time.Now()
+	}
+	return err
+}
+
+// writes returns what there is to report just now, and whether the heartbeat
+// is part of it.
+func (w *worker) writes(b *Backend) (writes []func(goredis.Pipeliner), beats bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now, id, ctx := time.Now(), w.name(), context.Background()
-	var writes []func(goredis.Pipeliner)
-	if now.Sub(w.beaten) > heartbeat {
-		w.beaten = now
+	if beats = now.Sub(w.beaten) > heartbeat; beats {
+		text := resque.Heartbeat(now.Add(w.ahead))
 		writes = append(writes, func(pipe goredis.Pipeliner) {
-			pipe.HSet(ctx, b.prefix+"workers:heartbeat", id, resque.Heartbeat(now.Add(w.ahead)))
+			pipe.HSet(ctx, b.prefix+"workers:heartbeat", id, text)
 		})
 	}
 	running := w.latest != nil && w.latest.Malformed == nil && !w.latest.Receipt.(*receipt).settled.Load()
@@ -183,18 +206,7 @@ func (w *worker) report(b *Backend, registered bool) error {
 	default:
 		w.latest = nil
 	}
-	if len(writes) == 0 {
-		return nil
-	}
-	return b.onNode(func(node *goredis.Client) error {
-		_, err := node.Pipelined(ctx, func(pipe goredis.Pipeliner) error {
-			for _, write := range writes {
-				write(pipe)
-			}
-			return nil
-		})
-		return err
-	})
+	return writes, beats
 }
 
 // haunt is for how long after its death a worker's landing lists may still
@@ -209,12 +221,12 @@ func (w *worker) bury(b *Backend, instance string) error {
 	}
 	// It may be that it was only stopped. Redis must not hand out jobs to it.
 	connections, _ := reply.(string)
-	var pipe goredis.Pipeliner
 	return b.onNode(func(node *goredis.Client) error {
-		pipe = node.Pipeline()
-		for _, id := range strings.Fields(connections) {
-			if _, err := strconv.ParseInt(id, 10, 64); err == nil {
-				pipe.Do(context.Background(), "CLIENT", "KILL", "ID", id)
+		pipe := node.Pipeline()
+		for text := range strings.Lines(connections) {
+			id, address, _ := strings.Cut(strings.TrimSpace(text), " ")
+			if n, err := strconv.ParseInt(id, 10, 64); err == nil {
+				identity{n, address}.kill(pipe)
 			}
 		}
 		pipe.Exec(context.Background()) // a user without the right to do that goes without

@@ -17,7 +17,9 @@ import (
 	"github.com/goferhq/queue/backend/redis"
 )
 
-const schedulerLock = "resque:resque_scheduler_master_lock" // behind the namespace
+// schedulerLock is what the Ruby scheduler holds, behind the namespace. It names
+// the namespace once more.
+func (s *resqueSite) schedulerLock() string { return s.prefix + "resque_scheduler_master_lock" }
 
 // rubyDelayed schedules an item as Resque.enqueue_at does.
 func (s *resqueSite) rubyDelayed(second int64, item string) {
@@ -44,7 +46,7 @@ func (s *resqueSite) phpDelayed(second int64, item string) {
 func (s *resqueSite) expectNothingDelayed() {
 	s.t.Helper()
 	for _, name := range s.keys() {
-		if kind, _, _ := strings.Cut(name, ":"); kind == "delayed" || kind == "timestamps" || name == "delayed_queue_schedule" || name == schedulerLock {
+		if kind, _, _ := strings.Cut(name, ":"); kind == "delayed" || kind == "timestamps" || name == "delayed_queue_schedule" || name == s.schedulerLock() {
 			s.t.Errorf("%s is left", name)
 		}
 	}
@@ -89,7 +91,7 @@ func TestWhatRubyAndPHPHaveDelayedRunsWhenItIsDue(t *testing.T) {
 	if site.must(err); !slices.Equal(seconds, []string{later[len("delayed:"):]}) {
 		t.Errorf("the schedule has the seconds %q", seconds)
 	}
-	if site.text(schedulerLock) != "" {
+	if site.text(site.schedulerLock()) != "" {
 		t.Error("the scheduler's lock is left")
 	}
 }
@@ -97,7 +99,7 @@ func TestWhatRubyAndPHPHaveDelayedRunsWhenItIsDue(t *testing.T) {
 func TestWhileASchedulerRunsItsItemsAreLeftToIt(t *testing.T) {
 	t.Parallel()
 	site := newResqueSite(t)
-	site.must(site.client.Set(t.Context(), site.prefix+schedulerLock, "vm:4711", 3*time.Minute).Err())
+	site.must(site.client.Set(t.Context(), site.prefix+site.schedulerLock(), "vm:4711", 3*time.Minute).Err())
 	now := site.serverSecond()
 	site.rubyDelayed(now-5, `{"class":"Count","args":[1],"queue":"default"}`)
 	ran := site.counting(queue.Lease(3 * time.Second)) // a beat of a second
@@ -111,11 +113,11 @@ func TestWhileASchedulerRunsItsItemsAreLeftToIt(t *testing.T) {
 	if n := ran.Load(); n > 0 || len(site.list("delayed:"+strconv.FormatInt(now-5, 10))) != 1 {
 		t.Errorf("%d jobs of the scheduler ran", n)
 	}
-	if holder := site.text(schedulerLock); holder != "vm:4711" {
+	if holder := site.text(site.schedulerLock()); holder != "vm:4711" {
 		t.Errorf("the lock is now held by %q", holder)
 	}
 	// The scheduler goes, without having done it.
-	site.must(site.client.Del(t.Context(), site.prefix+schedulerLock).Err())
+	site.must(site.client.Del(t.Context(), site.prefix+site.schedulerLock()).Err())
 	site.eventually(4*time.Second, "the item ran", func() bool { return ran.Load() == 1 })
 	site.expectNothingDelayed()
 }

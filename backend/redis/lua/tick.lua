@@ -3,7 +3,7 @@
 --
 -- ARGV: prefix, instance, time to live of the instance in milliseconds,
 -- grace for a clock that promised to be here, nonce, lease of a claim, most
--- jobs, the queues for which a connection of the instance waits.
+-- jobs, most bytes of claimed ones, the queues for which a connection of the instance waits.
 --
 -- A job that is claimed is lent under the token nonce:n until the caller has
 -- counted its attempt and given it back.
@@ -16,14 +16,14 @@
 -- that have a job, which Redis must have told already, and then for each queue with
 -- claims: its name, the number of its first job, payloads.
 local instance, life, grace = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local nonce, lease, most = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local nonce, lease, most, bytes = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local at = now()
 local due, workers, alarm = prefix .. 'gofer:due', prefix .. 'gofer:workers', prefix .. 'gofer:alarm'
 call('ZREMRANGEBYSCORE', prefix .. 'gofer:lost', '-inf', at - 3600000)
 call('ZADD', workers, at + life, instance)
 
 local reply = {at, -1, 0, -1, {}, 0, -1, {}, {}}
-for n = 8, #ARGV do
+for n = 9, #ARGV do
   for _, key in ipairs({landing(instance, ARGV[n]), ready(ARGV[n])}) do
     local length = redis.pcall('LLEN', key)
     if type(length) == 'number' and length > 0 then
@@ -48,11 +48,14 @@ local function happen(name)
     reindex('s', queue, later(queue))
   elseif most > 0 then
     local tokens = call('ZRANGEBYSCORE', leases(queue), '-inf', at, 'LIMIT', 0, most)
-    local first, payloads = claimed + 1, {}
+    local first, payloads, taken = claimed + 1, {}, 0
     for _, token in ipairs(tokens) do
+      if bytes <= 0 then break end
+      taken = taken + 1
       local payload = call('HGET', running(queue), token)
       if payload then
         claimed = claimed + 1
+        bytes = bytes - #payload
         payloads[#payloads + 1] = payload
         reply[8][claimed] = token
         local claim = nonce .. ':' .. claimed
@@ -63,7 +66,7 @@ local function happen(name)
       call('ZREM', leases(queue), token)
       call('ZADD', prefix .. 'gofer:lost', at, token)
     end
-    most = most - #tokens
+    most = most - taken
     if #payloads > 0 then
       reply[#reply + 1] = queue
       reply[#reply + 1] = first
@@ -86,9 +89,9 @@ for _, key in ipairs({due, workers}) do
   local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
   if first and (not next or tonumber(first) < next) then next = tonumber(first) end
 end
-local first = call('ZRANGE', prefix .. 'delayed_queue_schedule', 0, 0, 'WITHSCORES')[2]
-if first and call('EXISTS', prefix .. 'resque:resque_scheduler_master_lock') == 0 then
-  reply[7] = math.ceil(tonumber(first) * 1000)
+local first = redis.pcall('ZRANGE', prefix .. 'delayed_queue_schedule', 0, 0, 'WITHSCORES')[2]
+if first and call('EXISTS', prefix .. prefix .. 'resque_scheduler_master_lock') == 0 then
+  reply[7] = math.ceil(tonumber(first)) * 1000
   if not next or reply[7] < next then next = reply[7] end
 end
 local promised, who = string.match(call('GET', alarm) or '', '^(%d+) (.*)$')

@@ -14,6 +14,7 @@ if haunt > 0 then
   local ends = call('ZSCORE', workers, instance)
   if not ends or tonumber(ends) > at then return '' end -- it is alive after all
 end
+call('HDEL', running(''), '') -- a write that needs no memory comes first
 local landings = prefix .. 'gofer:landings:' .. instance
 for _, queue in ipairs(call('SMEMBERS', landings)) do back(instance, queue) end
 local id, ghost, connections = unpack(call('HMGET', record, 'id', 'ghost', 'connections'))
