@@ -198,6 +198,8 @@ func (q *Queue) checkLimits(m *backend.Message) error {
 		return fmt.Errorf("%w: args of %d bytes, at most %d are allowed", ErrTooLarge, len(m.Args), l.MaxBody)
 	case l.MaxDelay > 0 && m.Delay > l.MaxDelay:
 		return fmt.Errorf("%w: delay of %v, at most %v is possible", ErrUnsupported, m.Delay, l.MaxDelay)
+	case m.Priority != 0 && l.MinPriority == 0 && l.MaxPriority == 0:
+		return fmt.Errorf("%w: priority %d: this broker has none; use a queue of its own for urgent jobs, and Queues in that order", ErrUnsupported, m.Priority)
 	case m.Priority < l.MinPriority || m.Priority > l.MaxPriority:
 		return fmt.Errorf("%w: priority %d is not between %d and %d", ErrUnsupported, m.Priority, l.MinPriority, l.MaxPriority)
 	}

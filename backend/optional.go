@@ -158,6 +158,8 @@ type Remover interface {
 	// ones stay. No filter, an empty one and one whose Args are not JSON are
 	// [ErrInvalid], and then nothing is deleted; [Purger] deletes all.
 	// [MatchAny] tells a driver what to check and which messages match.
+	// It knows of no store: the lock of a unique job and the status of a
+	// tracked one stay until they expire. So do they after a Purge.
 	Remove(ctx context.Context, queue string, filters ...Filter) (int, error)
 }
 

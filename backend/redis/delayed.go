@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -104,28 +103,4 @@ func (b *Backend) promoted(item string) (queue, payload string) {
 		return "", item
 	}
 	return "", asString(entry)
-}
-
-// JobStatus returns the status that php-resque, or this library for a tracked
-// job, keeps of a job; see [backend.StatusReader].
-func (b *Backend) JobStatus(ctx context.Context, id string) (backend.JobStatus, error) {
-	return look(ctx, b, func(ctx context.Context, node *goredis.Client) (backend.JobStatus, error) {
-		value, err := node.Get(ctx, b.prefix+resque.StatusKey("", id)).Result()
-		if errors.Is(err, goredis.Nil) {
-			return backend.JobStatus{}, backend.ErrNotFound
-		}
-		if err != nil {
-			return backend.JobStatus{}, err
-		}
-		s, err := resque.DecodeStatus(asBytes(value))
-		if err != nil {
-			return backend.JobStatus{}, err
-		}
-		states := map[int]string{resque.StatusWaiting: "ready", resque.StatusRunning: "running", resque.StatusFailed: "dead", resque.StatusComplete: "done"}
-		status := backend.JobStatus{State: states[s.State], CreatedAt: s.Started, UpdatedAt: s.Updated, Result: s.Result}
-		if s.State == resque.StatusRunning {
-			status.StartedAt = s.Updated
-		}
-		return status, nil
-	})
 }

@@ -125,10 +125,10 @@ func (t *target) read(u *url.URL) error {
 		if err != nil || n < 0 {
 			return fmt.Errorf("%w: the path of the URL is not the number of a database", backend.ErrInvalid)
 		}
-		if t.database != 0 && t.database != n {
+		if t.database != 0 && n != 0 && t.database != n {
 			return fmt.Errorf("%w: the path and parameter db name two databases", backend.ErrInvalid)
 		}
-		t.database = n
+		t.database = max(t.database, n)
 	}
 	return nil
 }

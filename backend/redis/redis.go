@@ -37,9 +37,12 @@
 //	{"class":KIND,"args":[ARGS],"id":"…","prefix":"","queue_time":1795225601.082353123,
 //	 "go":{"attempt":1,"max_attempts":5,"headers":{…},…}}
 //
-// It is left out of a new job without options. The list failed is the dead set of all
-// queues. All else is in keys of this library's own, beneath gofer:, which
-// Resque does not look at:
+// It is left out of a new job without options. The set queues names the queues,
+// the list failed is the dead set of all of them, and workers are in Resque's
+// keys too (workers, worker:ID, workers:heartbeat, stat:…). Of PHP's keys the
+// status of jobs is kept (job:ID:status), of the scheduler's its delayed jobs
+// are read. All else is in keys of this library's own, which Resque does not
+// look at:
 //
 //	gofer:running:NAME     hash: token → payload of a job on loan
 //	gofer:leases:NAME      sorted set: token by the end of its lease
@@ -52,6 +55,7 @@
 //	gofer:push:…           string: the last call of a producer, for an hour
 //	gofer:workers, gofer:worker:…, gofer:landings:…, gofer:wake:…   of a worker
 //	gofer:paused           set of queues
+//	gofer:store:…          the store: status and locks
 //
 // Reserving, settling and moving are Lua scripts, each over a batch. They go by
 // the clock of the server, never look into a payload, and are safe to be sent
@@ -68,6 +72,9 @@
 //
 // What would bring a Ruby worker down is refused when it is pushed: text with
 // half a surrogate pair and numbers that no float64 holds.
+//
+// A producer adds the queue to the set queues, as Resque's do, and then pushes.
+// A worker of all queues finds no queue that is not in the set.
 //
 // A Ruby or PHP worker pops a job and then runs it: a job that it has taken is
 // lost with it. The guarantees of this library are those of its own workers.
@@ -176,7 +183,8 @@ func DefaultLease(d time.Duration) Option { return func(s *settings) { s.lease =
 // It makes connections of its own, by the client's options, because it sends a
 // request again only in ways that do nothing twice, while a client that retries
 // by itself stores a job as often as it tries. Closing the backend leaves
-// client as it is.
+// client as it is. The client library logs broken connections by itself; its
+// SetLogger silences it.
 //
 // It fails as Open does: with backend.ErrUnavailable when the server cannot be
 // reached, with backend.ErrUnsupported when it is too old or may evict jobs.

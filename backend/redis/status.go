@@ -3,7 +3,10 @@ package redis
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/backend/redis/internal/resque"
@@ -43,6 +46,31 @@ func statusKey(m *backend.Message) string {
 func statusValue(m *backend.Message, state int) (string, bool) {
 	value, err := resque.AppendStatus(nil, &resque.Status{State: state, Updated: time.Now(), Started: m.EnqueuedAt})
 	return asString(value), err == nil
+}
+
+// JobStatus returns the status that php-resque, or this library for a tracked
+// job, keeps of a job; see [backend.StatusReader]. A PHP job with a prefix goes
+// by the ID prefix_id.
+func (b *Backend) JobStatus(ctx context.Context, id string) (backend.JobStatus, error) {
+	return look(ctx, b, func(ctx context.Context, node *goredis.Client) (backend.JobStatus, error) {
+		value, err := node.Get(ctx, b.prefix+resque.StatusKey("", id)).Result()
+		if errors.Is(err, goredis.Nil) {
+			return backend.JobStatus{}, backend.ErrNotFound
+		}
+		if err != nil {
+			return backend.JobStatus{}, err
+		}
+		s, err := resque.DecodeStatus(asBytes(value))
+		if err != nil {
+			return backend.JobStatus{}, err
+		}
+		states := map[int]string{resque.StatusWaiting: "ready", resque.StatusRunning: "running", resque.StatusFailed: "dead", resque.StatusComplete: "done"}
+		status := backend.JobStatus{State: states[s.State], CreatedAt: s.Started, UpdatedAt: s.Updated, Result: s.Result}
+		if s.State == resque.StatusRunning {
+			status.StartedAt = s.Updated
+		}
+		return status, nil
+	})
 }
 
 // recordStart notes that deliveries have begun.
