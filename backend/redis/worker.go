@@ -24,6 +24,10 @@ import (
 // and PHP workers on this machine: they remove workers of their own host whose
 // process they do not know.
 type worker struct {
+	// writing is held while the keys of this worker are written, so that those
+	// of an id that it no longer has do not come back.
+	writing sync.Mutex
+
 	mu      sync.Mutex // guards all below
 	queues  []string   // that it has reserved from
 	lease   time.Duration
@@ -92,6 +96,8 @@ func (w *worker) enter(ctx context.Context, b *Backend, queues []string, lease t
 
 // register makes the worker known, also when it was taken for dead.
 func (w *worker) register(b *Backend) error {
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	w.mu.Lock()
 	shown := w.queues
 	const most = 20 // of the queues; the id is a key, and a line on a page
@@ -159,6 +165,8 @@ func (w *worker) report(b *Backend, registered bool) error {
 			return err
 		}
 	}
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	writes, beats := w.writes(b)
 	if len(writes) == 0 {
 		return nil
@@ -242,6 +250,8 @@ func (w *worker) leave(b *Backend) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		w.writing.Lock()
+		defer w.writing.Unlock()
 		b.run(unregisterScript, b.instance, 0)
 	}()
 	select {
