@@ -150,21 +150,20 @@ func (b *Backend) pushBatch(ctx context.Context, items []pushItem) error {
 	_, err = awaitBegun(ctx, b, func() (struct{}, error) {
 		defer leave()
 		defer close(ended)
-		return struct{}{}, b.pushOn(used, items)
+		err := b.pushOn(used, items)
+		if isOpen(err) {
+			used.leave() // the lane is not used any more
+		}
+		return struct{}{}, err
 	}, func(struct{}, error) { used.leave() })
 	switch {
 	case err == nil:
 		b.lanes.give(used)
 		b.lanes.forget(items)
-	case !isOpen(err) && ctx.Err() == nil:
+	case !isOpen(err):
 		b.lanes.give(used)
 	default:
 		b.lanes.doubt(used, ended, items)
-		select {
-		case <-ended:
-			used.leave()
-		default: // it does so itself
-		}
 	}
 	return err
 }
