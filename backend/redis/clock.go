@@ -50,7 +50,7 @@ func (c *clock) init(b *Backend) {
 	c.poked = make(chan struct{}, 1)
 }
 
-// start is called by every Reserve.
+// start is called whenever the worker registers, and starts the clock once.
 func (c *clock) start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -43,7 +43,8 @@ func (f note) HandlePushNotification(context.Context, push.NotificationHandlerCo
 }
 
 // watch begins to listen for new queues. It returns after how long a worker
-// has to look for itself: never, unless Redis sends no notes.
+// looks for itself: soon where Redis sends no notes, and else in case that one
+// was lost.
 func (n *names) watch() time.Duration {
 	if n.started.CompareAndSwap(false, true) {
 		go n.listen()

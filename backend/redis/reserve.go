@@ -217,11 +217,7 @@ func (b *Backend) giveBack(deliveries []*backend.Delivery) {
 	args := []any{b.worker.name(), len(deliveries)}
 	for _, d := range slices.Backward(deliveries) { // each goes in front of the others
 		r := d.Receipt.(*receipt)
-		var payload []byte
-		if d.ID == r.token && d.Malformed == nil {
-			payload = rewritten(d, d.Attempt-1, d.Deliveries-1) // it keeps its ID
-		}
-		args = append(args, r.queue, flag(false), r.token, toHead, 0, "", r.queue, asString(payload))
+		args = append(args, r.queue, flag(false), r.token, toHead, 0, "", r.queue, asString(unspent(d, r)))
 	}
 	b.run(settleScript, args...)
 }

@@ -266,8 +266,8 @@ func (b *Backend) Release(ctx context.Context, deliveries []*backend.Delivery, d
 		if delay > 0 {
 			m.place = toLater
 		}
-		if r, err := receiptOf(d); err == nil && d.ID == r.token && d.Malformed == nil {
-			m.payload = rewritten(d, d.Attempt-1, d.Deliveries-1) // it keeps its ID
+		if r, err := receiptOf(d); err == nil {
+			m.payload = unspent(d, r)
 		}
 		moves[i] = m
 	}
@@ -284,6 +284,16 @@ func (b *Backend) Release(ctx context.Context, deliveries []*backend.Delivery, d
 	}
 	b.recordDone(ctx, deliveries, err, resque.StatusWaiting)
 	return err
+}
+
+// unspent returns the payload of a job that was given its ID here, so that it
+// keeps that when it is given back, or nil for any other, which is given back as
+// it is held.
+func unspent(d *backend.Delivery, r *receipt) []byte {
+	if d.ID != r.token || d.Malformed != nil {
+		return nil
+	}
+	return rewritten(d, d.Attempt-1, d.Deliveries-1)
 }
 
 // rewritten returns the payload of d with other counts, or nil, which is the
