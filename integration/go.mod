@@ -3,6 +3,7 @@ module github.com/goferhq/queue/integration
 go 1.26.0
 
 require (
+	github.com/beanstalkd/go-beanstalk v0.2.0
 	github.com/goferhq/queue v0.0.0
 	github.com/hibiken/asynq v0.26.0
 	github.com/moby/moby/api v1.55.0

@@ -12,9 +12,10 @@
 //
 // Each function looks for its broker in three places, in this order:
 //
-//  1. The environment: GOFER_TEST_REDIS_URL names a server that runs already.
-//     The test shares it with whoever else uses it, finds there what others
-//     left, and cannot kill it: a test that wants to is skipped.
+//  1. The environment: GOFER_TEST_REDIS_URL or GOFER_TEST_BEANSTALKD_URL names
+//     a server that runs already. The test shares it with whoever else uses
+//     it, finds there what others left, and cannot kill it: a test that wants
+//     to is skipped.
 //  2. The PATH: an executable, such as redis-server, is started for this test
 //     alone, on a free port of the loopback and in a directory of its own,
 //     and is gone when the test ends, also when it ends in a panic (on Linux,
@@ -123,6 +124,10 @@ type runner interface {
 	// stop freezes the server, and resume wakes it.
 	stop() error
 	resume() error
+
+	// user1 sends the server SIGUSR1, and does not wait for what it makes of
+	// it. It is an error if the server does not run.
+	user1() error
 
 	// running tells whether the server was started and has not ended.
 	running() bool

@@ -276,3 +276,10 @@ func (c *container) resume() error {
 		return err
 	})
 }
+
+func (c *container) user1() error {
+	return c.ask("signal", func(ctx context.Context) error {
+		_, err := c.docker.ContainerKill(ctx, c.id, client.ContainerKillOptions{Signal: "SIGUSR1"})
+		return err
+	})
+}

@@ -231,15 +231,13 @@ func (p *process) running() bool {
 	return p.alive()
 }
 
-// signal sends signals to the process. The caller holds mu.
-func (p *process) signal(signals ...os.Signal) error {
+// signal sends a signal to the process. The caller holds mu.
+func (p *process) signal(s os.Signal) error {
 	if !p.alive() {
 		return fmt.Errorf("%s is not running; Restart starts it", p)
 	}
-	for _, s := range signals {
-		if err := p.current.process.Signal(s); err != nil {
-			return fmt.Errorf("%s: %v: %w", p, s, err)
-		}
+	if err := p.current.process.Signal(s); err != nil {
+		return fmt.Errorf("%s: %v: %w", p, s, err)
 	}
 	return nil
 }
@@ -257,9 +255,13 @@ func (p *process) kill() error {
 func (p *process) terminate() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// A stopped process would not notice before it is continued.
-	if err := p.signal(syscall.SIGTERM, syscall.SIGCONT); err != nil {
+	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
+	}
+	// A stopped process would not notice before it is continued. Another one
+	// may be gone by now.
+	if err := p.current.process.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("%s: %v: %w", p, syscall.SIGCONT, err)
 	}
 	select {
 	case <-p.current.ended:
@@ -291,6 +293,12 @@ func (p *process) resume() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.signal(syscall.SIGCONT)
+}
+
+func (p *process) user1() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.signal(syscall.SIGUSR1)
 }
 
 // end kills the process if it runs.
