@@ -25,7 +25,7 @@ bench: ## benchmarks of the memory backend, for benchstat
 
 bench-redis: ## the Redis driver beside its peers on a real server, ROUNDS times (5)
 	@integration/setup
-	cd integration && GOFER_REQUIRE_BROKERS=1 go test -run='^$$' -bench=. -benchtime=$(ROUNDS)x -timeout=0 ./bench
+	cd integration && GOFER_REQUIRE_BROKERS=1 go test -run='^$$' -bench=. -benchtime=$(ROUNDS)x -timeout=0 ./bench/redis
 
 fuzz: ## every fuzz target for FUZZTIME (30m)
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \

@@ -1,31 +1,28 @@
-package bench_test
+package redis_test
 
 import (
 	"context"
 	"sync/atomic"
 	"testing"
+
+	"github.com/goferhq/queue/integration/bench"
 )
 
 // What is compared has to do the same: each job once, and leave none.
 func TestDrainersDoEachJobOnce(t *testing.T) {
 	t.Parallel()
 	const jobs = 1000
-	for name, open := range map[string]func(s *server) drainer{
-		"gofer": func(s *server) drainer { return gofer(s, 0, 10) },
-		"asynq": func(s *server) drainer { return peer(s, 0, 10) },
-		"loop":  func(s *server) drainer { return loop(s, 0, 1) },
-		"loop2": func(s *server) drainer { return loop(s, 0, 2) },
+	for name, open := range map[string]func(s *server) bench.Drainer{
+		"gofer": func(s *server) bench.Drainer { return gofer(s, 0, 10) },
+		"asynq": func(s *server) bench.Drainer { return peer(s, 0, 10) },
+		"loop":  func(s *server) bench.Drainer { return loop(s, 0, 1) },
+		"loop2": func(s *server) bench.Drainer { return loop(s, 0, 2) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var visits [jobs]atomic.Int32
-			s := startServer(t)
-			drain(s, open(s), jobs, func(number int) { visits[number].Add(1) })
-			for number := range visits {
-				if n := visits[number].Load(); n != 1 {
-					t.Fatalf("job %d was done %d times", number, n)
-				}
-			}
+			s, visits := startServer(t), bench.NewVisits(jobs)
+			bench.Drain(t, s, open(s), jobs, visits.Visit)
+			visits.Check(t)
 		})
 	}
 }
@@ -35,12 +32,12 @@ func TestProducersStoreEachJob(t *testing.T) {
 	const jobs = 1000
 	s := startServer(t)
 	for database, p := range producers(s) {
-		if err := concurrently(50, jobs, p.enqueue); err != nil {
+		if err := bench.Concurrently(50, jobs, p.Enqueue); err != nil {
 			t.Fatal(err)
 		}
 		length, err := s.client(database).LLen(context.Background(), p.list).Result()
 		if err != nil || length != jobs {
-			t.Errorf("%s has stored %d jobs, want %d (%v)", p.name, length, jobs, err)
+			t.Errorf("%s has stored %d jobs, want %d (%v)", p.Name, length, jobs, err)
 		}
 	}
 }
@@ -50,7 +47,7 @@ func TestForeignJobsRun(t *testing.T) {
 	const jobs = 100
 	s := startServer(t)
 	d := gofer(s, 0, 10)
-	d.fill = func(n int) {
+	d.Fill = func(n int) {
 		for number := range n {
 			if err := s.client(0).RPush(context.Background(), goferReady, foreignPayload(number)).Err(); err != nil {
 				t.Fatal(err)
@@ -58,7 +55,7 @@ func TestForeignJobsRun(t *testing.T) {
 		}
 	}
 	var sum atomic.Int64
-	drain(s, d, jobs, func(number int) { sum.Add(int64(number)) })
+	bench.Drain(t, s, d, jobs, func(number int) { sum.Add(int64(number)) })
 	if want := int64(jobs * (jobs - 1) / 2); sum.Load() != want {
 		t.Errorf("the numbers of the jobs add up to %d, want %d", sum.Load(), want)
 	}

@@ -1,4 +1,4 @@
-package bench_test
+package redis_test
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/goferhq/queue/integration/bench"
 )
 
 // The loop is what one would write by hand for jobs that do nothing: no more
@@ -50,25 +52,25 @@ const (
 
 // envelope is what this library stores for a job: the loop does the same jobs.
 type envelope struct {
-	Class     string      `json:"class"`
-	Args      []arguments `json:"args"`
-	ID        string      `json:"id"`
-	Prefix    string      `json:"prefix"`
-	QueueTime float64     `json:"queue_time"`
+	Class     string            `json:"class"`
+	Args      []bench.Arguments `json:"args"`
+	ID        string            `json:"id"`
+	Prefix    string            `json:"prefix"`
+	QueueTime float64           `json:"queue_time"`
 }
 
 // loop is the one written by hand as a drainer, on a number of connections
 // with a goroutine each. It ends when the queue is empty.
-func loop(s *server, database, connections int) drainer {
+func loop(s *server, database, connections int) bench.Drainer {
 	client := s.client(database)
 	name := "loop"
 	if connections > 1 {
 		name = fmt.Sprintf("loop%d", connections)
 	}
-	return drainer{
-		name: name,
-		fill: func(n int) { fillGofer(s, database, n) },
-		worker: func(handle func(number int)) (start, stop func()) {
+	return bench.Drainer{
+		Name: name,
+		Fill: func(n int) { fillGofer(s, database, n) },
+		Worker: func(handle func(number int)) (start, stop func()) {
 			var running sync.WaitGroup
 			start = func() {
 				for range connections {
@@ -83,7 +85,7 @@ func loop(s *server, database, connections int) drainer {
 			}
 			return start, running.Wait
 		},
-		left: func() int64 {
+		Left: func() int64 {
 			return s.sum(client, func(ctx context.Context, pipe redis.Pipeliner) {
 				pipe.LLen(ctx, goferReady)
 				pipe.HLen(ctx, loopRunning)
@@ -113,10 +115,10 @@ func runLoop(connection *redis.Conn, handle func(number int)) error {
 			if err := json.Unmarshal([]byte(payload), &job); err != nil {
 				return err
 			}
-			if job.Class != kind || len(job.Args) != 1 {
+			if job.Class != bench.Kind || len(job.Args) != 1 {
 				return fmt.Errorf("not a job of the benchmark: %s", payload)
 			}
-			handle(job.Args[0].place())
+			handle(job.Args[0].Place())
 			tokens[i] = fmt.Sprintf("%d:%d", call, i+1)
 		}
 		settled, err := loopAck.Run(ctx, connection, []string{loopRunning, loopLeases}, tokens...).Int()

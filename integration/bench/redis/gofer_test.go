@@ -1,4 +1,4 @@
-package bench_test
+package redis_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/goferhq/queue"
 	_ "github.com/goferhq/queue/backend/redis"
+	"github.com/goferhq/queue/integration/bench"
 )
 
 // Where this library keeps what is in its default queue.
@@ -20,52 +21,16 @@ const (
 	goferRunning = "resque:gofer:running:" + queue.DefaultQueue
 )
 
-// openGofer opens a queue that says nothing. handle is called by each job with
-// its number.
-func openGofer(tb testing.TB, url string, handle func(number int), options ...queue.OpenOption) *queue.Queue {
-	tb.Helper()
-	mux := new(queue.Mux)
-	queue.RegisterFuncOn(mux, kind, func(_ context.Context, job *queue.Job[arguments]) error {
-		handle(job.Args.place())
-		return nil
-	})
-	q, err := queue.Open(context.Background(), url, append(options, queue.Handlers(mux), queue.Logger(nil))...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return q
-}
-
-// goferWorker returns what runs a queue, and what ends that and closes it.
-func goferWorker(tb testing.TB, q *queue.Queue) (start, stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	start = func() {
-		go func() { ended <- q.Run(ctx) }()
-	}
-	stop = func() {
-		tb.Helper()
-		cancel()
-		if err := <-ended; err != nil {
-			tb.Error(err)
-		}
-		if err := q.Close(); err != nil {
-			tb.Error(err)
-		}
-	}
-	return start, stop
-}
-
 // gofer is this library as a drainer.
-func gofer(s *server, database, workers int) drainer {
+func gofer(s *server, database, workers int) bench.Drainer {
 	client := s.client(database)
-	return drainer{
-		name: "gofer",
-		fill: func(n int) { fillGofer(s, database, n) },
-		worker: func(handle func(number int)) (start, stop func()) {
-			return goferWorker(s.tb, openGofer(s.tb, s.url(database), handle, queue.Workers(workers)))
+	return bench.Drainer{
+		Name: "gofer",
+		Fill: func(n int) { fillGofer(s, database, n) },
+		Worker: func(handle func(number int)) (start, stop func()) {
+			return bench.GoferWorker(s.tb, bench.OpenGofer(s.tb, s.url(database), handle, queue.Workers(workers)))
 		},
-		left: func() int64 {
+		Left: func() int64 {
 			return s.sum(client, func(ctx context.Context, pipe redis.Pipeliner) {
 				pipe.LLen(ctx, goferReady)
 				pipe.HLen(ctx, goferRunning)
@@ -77,18 +42,9 @@ func gofer(s *server, database, workers int) drainer {
 // fillGofer enqueues jobs.
 func fillGofer(s *server, database, n int) {
 	s.tb.Helper()
-	q := openGofer(s.tb, s.url(database), nil)
+	q := bench.OpenGofer(s.tb, s.url(database), nil)
 	defer q.Close()
-	const batch = 500
-	for first := 0; first < n; first += batch {
-		var requests []queue.Request
-		for number := first; number < min(first+batch, n); number++ {
-			requests = append(requests, queue.Request{Kind: kind, Args: argumentsOf(number)})
-		}
-		if _, err := q.EnqueueMany(context.Background(), requests...); err != nil {
-			s.tb.Fatal(err)
-		}
-	}
+	bench.FillGofer(s.tb, q, n, 500)
 }
 
 // goferPayload returns what this library stores for a job: it enqueues one and
@@ -106,9 +62,9 @@ func goferPayload(s *server, database int) []byte {
 // foreignPayload returns what a Resque of another language stores for a job
 // with a number.
 func foreignPayload(number int) string {
-	a := argumentsOf(number)
+	a := bench.ArgumentsOf(number)
 	return fmt.Sprintf(`{"class":%q,"args":[{"number":%d,"to":%q,"subject":%q,"body":%q}]}`,
-		kind, a.Number, a.To, a.Subject, a.Body)
+		bench.Kind, a.Number, a.To, a.Subject, a.Body)
 }
 
 // backlogID is the latest ID of a job that addBacklog has made.

@@ -1,4 +1,4 @@
-package bench_test
+package redis_test
 
 import (
 	"context"
@@ -24,7 +24,7 @@ type server struct {
 //
 // It does not rewrite that file: a rewrite comes whenever enough was written,
 // and would slow down whoever has its turn just then. Giving the option also
-// means that the server is never one that somebody else uses, and flush empties
+// means that the server is never one that somebody else uses, and Flush empties
 // it.
 func startServer(tb testing.TB) *server {
 	tb.Helper()
@@ -44,18 +44,18 @@ func (s *server) client(database int) *redis.Client {
 	return client
 }
 
-// flush empties all databases.
-func (s *server) flush() {
+// Flush empties all databases.
+func (s *server) Flush() {
 	s.tb.Helper()
 	if err := s.control.Do(context.Background(), "FLUSHALL", "SYNC").Err(); err != nil {
 		s.tb.Fatal(err)
 	}
 }
 
-// settle syncs the file, so that the writes of what was prepared do not slow
+// Settle syncs the file, so that the writes of what was prepared do not slow
 // down what is measured next. Redis has no command for that, but it syncs
 // before it answers a write while it is told to always do so.
-func (s *server) settle() {
+func (s *server) Settle() {
 	s.tb.Helper()
 	ctx := context.Background()
 	_, err := s.control.Pipelined(ctx, func(pipe redis.Pipeliner) error {

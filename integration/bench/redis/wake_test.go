@@ -1,4 +1,4 @@
-package bench_test
+package redis_test
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/redis/go-redis/v9/push"
+
+	"github.com/goferhq/queue/integration/bench"
 )
 
 // A waker is a way to learn, without asking again and again, that a job has
@@ -237,15 +239,15 @@ func BenchmarkWake(b *testing.B) {
 	for b.Loop() {
 		for range pushes {
 			for i, worker := range workers {
-				latencies[i] = append(latencies[i], milliseconds(worker.push()))
+				latencies[i] = append(latencies[i], bench.Milliseconds(worker.push()))
 			}
 		}
 	}
 	b.ReportMetric(0, "ns/op")
 	for i, worker := range workers {
 		worker.end()
-		b.ReportMetric(percentile(latencies[i], 50), worker.waker.name+"-p50-ms")
-		b.ReportMetric(percentile(latencies[i], 99), worker.waker.name+"-p99-ms")
+		b.ReportMetric(bench.Percentile(latencies[i], 50), worker.waker.name+"-p50-ms")
+		b.ReportMetric(bench.Percentile(latencies[i], 99), worker.waker.name+"-p99-ms")
 	}
 }
 
@@ -254,7 +256,7 @@ func BenchmarkWake(b *testing.B) {
 func BenchmarkWoken(b *testing.B) {
 	const connections = 100
 	s := startServer(b)
-	once(b, func() {
+	bench.Once(b, func() {
 		for _, w := range wakers() {
 			b.ReportMetric(float64(countWoken(s, w, connections)), w.name+"-woken")
 		}

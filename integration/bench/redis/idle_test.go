@@ -1,4 +1,4 @@
-package bench_test
+package redis_test
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue"
+	"github.com/goferhq/queue/integration/bench"
 )
 
 // BenchmarkIdle is how many requests a worker makes in a second that has
@@ -18,7 +19,7 @@ func BenchmarkIdle(b *testing.B) {
 	s := startServer(b)
 	measure := func(name string, worker func(queues []string) (start, stop func())) {
 		for _, queues := range [][]string{{"first"}, {"first", "second", "third"}} {
-			s.flush()
+			s.Flush()
 			start, stop := worker(queues)
 			start()
 			time.Sleep(settling)
@@ -30,9 +31,9 @@ func BenchmarkIdle(b *testing.B) {
 		}
 	}
 	ignore := func(int) {}
-	once(b, func() {
+	bench.Once(b, func() {
 		measure("gofer", func(queues []string) (start, stop func()) {
-			return goferWorker(b, openGofer(b, s.url(0), ignore, queue.Queues(queues...)))
+			return bench.GoferWorker(b, bench.OpenGofer(b, s.url(0), ignore, queue.Queues(queues...)))
 		})
 		measure("asynq", func(queues []string) (start, stop func()) {
 			priorities := make(map[string]int)

@@ -1,4 +1,4 @@
-package bench_test
+package redis_test
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/goferhq/queue/integration/bench"
 )
 
 // Where asynq keeps the ids of what is in its default queue.
@@ -27,9 +29,9 @@ func asynqClient(s *server, database int) *asynq.Client {
 
 // enqueueAsynq enqueues a job by its number.
 func enqueueAsynq(client *asynq.Client, number int) error {
-	payload, err := json.Marshal(argumentsOf(number))
+	payload, err := json.Marshal(bench.ArgumentsOf(number))
 	if err == nil {
-		_, err = client.Enqueue(asynq.NewTask(kind, payload))
+		_, err = client.Enqueue(asynq.NewTask(bench.Kind, payload))
 	}
 	return err
 }
@@ -38,12 +40,12 @@ func enqueueAsynq(client *asynq.Client, number int) error {
 // The queues are those that have a priority, or the default one.
 func asynqWorker(s *server, database, workers int, queues map[string]int, handle func(number int)) (start, stop func()) {
 	mux := asynq.NewServeMux()
-	mux.HandleFunc(kind, func(_ context.Context, task *asynq.Task) error {
-		var a arguments
+	mux.HandleFunc(bench.Kind, func(_ context.Context, task *asynq.Task) error {
+		var a bench.Arguments
 		if err := json.Unmarshal(task.Payload(), &a); err != nil {
 			return err
 		}
-		handle(a.place())
+		handle(a.Place())
 		return nil
 	})
 	worker := asynq.NewServer(asynqOptions(s, database), asynq.Config{
@@ -61,22 +63,22 @@ func asynqWorker(s *server, database, workers int, queues map[string]int, handle
 }
 
 // peer is asynq as a drainer.
-func peer(s *server, database, workers int) drainer {
+func peer(s *server, database, workers int) bench.Drainer {
 	client := s.client(database)
 	producer := asynqClient(s, database)
-	return drainer{
-		name: "asynq",
-		fill: func(n int) {
+	return bench.Drainer{
+		Name: "asynq",
+		Fill: func(n int) {
 			// It has no batches, and many goroutines are the fastest way.
-			err := concurrently(50, n, func(number int) error { return enqueueAsynq(producer, number) })
+			err := bench.Concurrently(50, n, func(number int) error { return enqueueAsynq(producer, number) })
 			if err != nil {
 				s.tb.Fatal(err)
 			}
 		},
-		worker: func(handle func(number int)) (start, stop func()) {
+		Worker: func(handle func(number int)) (start, stop func()) {
 			return asynqWorker(s, database, workers, nil, handle)
 		},
-		left: func() int64 {
+		Left: func() int64 {
 			return s.sum(client, func(ctx context.Context, pipe redis.Pipeliner) {
 				pipe.LLen(ctx, asynqPending)
 				pipe.LLen(ctx, asynqActive)

@@ -1,4 +1,4 @@
-package bench_test
+package redis_test
 
 import (
 	"context"
@@ -6,31 +6,34 @@ import (
 	"time"
 
 	"github.com/goferhq/queue"
+	"github.com/goferhq/queue/integration/bench"
 )
 
-// producer is a competitor that enqueues jobs.
-type producer struct {
-	name    string
-	list    string // what grows by one element for each job
-	enqueue func(number int) error
+// storer is a producer and where its jobs are.
+type storer struct {
+	bench.Producer
+	list string // grows by one element for each job
 }
 
 // producers returns those that are compared; each has the database of its
 // place. rpush sends bytes that are made already, and is what cannot be done
 // with less.
-func producers(s *server) []producer {
+func producers(s *server) []storer {
 	ctx := context.Background()
-	q := openGofer(s.tb, s.url(0), nil)
+	q := bench.OpenGofer(s.tb, s.url(0), nil)
 	s.tb.Cleanup(func() { q.Close() })
 	other := asynqClient(s, 1)
 	plain, payload := s.client(2), goferPayload(s, 2)
-	return []producer{
-		{"gofer", goferReady, func(number int) error {
-			_, err := q.Enqueue(ctx, kind, argumentsOf(number))
-			return err
-		}},
-		{"asynq", asynqPending, func(number int) error { return enqueueAsynq(other, number) }},
-		{"rpush", goferReady, func(int) error { return plain.RPush(ctx, goferReady, payload).Err() }},
+	return []storer{
+		{bench.Producer{Name: "gofer", Enqueue: func(number int) error {
+			return bench.EnqueueGofer(q, number)
+		}}, goferReady},
+		{bench.Producer{Name: "asynq", Enqueue: func(number int) error {
+			return enqueueAsynq(other, number)
+		}}, asynqPending},
+		{bench.Producer{Name: "rpush", Enqueue: func(int) error {
+			return plain.RPush(ctx, goferReady, payload).Err()
+		}}, goferReady},
 	}
 }
 
@@ -49,21 +52,21 @@ func BenchmarkEnqueue(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s := startServer(b)
-			var runners []runner
+			var runners []bench.Runner
 			for _, p := range producers(s) {
 				enqueue := func() float64 {
 					began := time.Now()
-					if err := concurrently(c.goroutines, c.jobs, p.enqueue); err != nil {
+					if err := bench.Concurrently(c.goroutines, c.jobs, p.Enqueue); err != nil {
 						b.Fatal(err)
 					}
-					return perSecond(c.jobs, time.Since(began))
+					return bench.PerSecond(c.jobs, time.Since(began))
 				}
 				enqueue() // connects
-				runners = append(runners, runner{p.name, enqueue})
+				runners = append(runners, bench.Runner{Name: p.Name, Turn: enqueue})
 			}
-			s.flush()
-			s.settle()
-			race(b, c.turns, runners...)
+			s.Flush()
+			s.Settle()
+			bench.Race(b, c.turns, runners...)
 		})
 	}
 }
@@ -72,16 +75,16 @@ func BenchmarkEnqueue(b *testing.B) {
 func BenchmarkMemory(b *testing.B) {
 	const jobs = 100_000
 	s := startServer(b)
-	once(b, func() {
-		for _, d := range []drainer{gofer(s, 0, queue.DefaultWorkers), peer(s, 1, queue.DefaultWorkers)} {
-			d.fill(1) // connects, and whatever a queue has once
-			s.settle()
+	bench.Once(b, func() {
+		for _, d := range []bench.Drainer{gofer(s, 0, queue.DefaultWorkers), peer(s, 1, queue.DefaultWorkers)} {
+			d.Fill(1) // connects, and whatever a queue has once
+			s.Settle()
 			before := s.info("memory", "used_memory")
-			d.fill(jobs)
-			s.settle()
+			d.Fill(jobs)
+			s.Settle()
 			used := s.info("memory", "used_memory") - before
-			b.ReportMetric(float64(used)/jobs, d.name+"-B/job")
-			s.flush()
+			b.ReportMetric(float64(used)/jobs, d.Name+"-B/job")
+			s.Flush()
 		}
 		b.ReportMetric(float64(len(goferPayload(s, 0))), "gofer-payload-B")
 	})
