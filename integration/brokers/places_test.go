@@ -62,6 +62,7 @@ func (r *recorder) finish() {
 // nothing makes it look as if there were no broker on this machine.
 func nothing(t *testing.T) {
 	t.Setenv(redisSource.variable, "")
+	t.Setenv(beanstalkdSource.variable, "")
 	t.Setenv(require, "")
 	t.Setenv("PATH", t.TempDir())
 }
@@ -71,21 +72,31 @@ func noEngine() error { return errors.New("no engine") }
 func engine() error { return nil }
 
 func TestBrokersAreLookedForInOrder(t *testing.T) {
-	nothing(t)
-	expect := func(want place) {
-		t.Helper()
-		if got, err := redisSource.find(engine); err != nil || got != want {
-			t.Errorf("found %+v, %v; want %+v", got, err, want)
-		}
+	for _, kind := range []struct {
+		source                 source
+		image, executable, url string
+	}{
+		{redisSource, "redis:7-alpine", "redis-server", "redis://localhost:6379/0"},
+		{beanstalkdSource, "ghcr.io/beanstalkd/beanstalkd:latest", "beanstalkd", "beanstalkd://localhost:11300"},
+	} {
+		t.Run(kind.source.broker, func(t *testing.T) {
+			nothing(t)
+			expect := func(want place) {
+				t.Helper()
+				if got, err := kind.source.find(engine); err != nil || got != want {
+					t.Errorf("found %+v, %v; want %+v", got, err, want)
+				}
+			}
+			expect(place{image: kind.image})
+			executable := filepath.Join(os.Getenv("PATH"), kind.executable)
+			if err := os.WriteFile(executable, nil, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			expect(place{executable: executable})
+			t.Setenv(kind.source.variable, kind.url)
+			expect(place{url: kind.url})
+		})
 	}
-	expect(place{image: "redis:7-alpine"})
-	executable := filepath.Join(os.Getenv("PATH"), "redis-server")
-	if err := os.WriteFile(executable, nil, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	expect(place{executable: executable})
-	t.Setenv(redisSource.variable, "redis://localhost:6379/0")
-	expect(place{url: "redis://localhost:6379/0"})
 }
 
 func TestContainersAreNotForClusters(t *testing.T) {
@@ -102,21 +113,23 @@ func TestContainersAreNotForClusters(t *testing.T) {
 }
 
 func TestMissingBrokerSkipsUnlessItIsRequired(t *testing.T) {
-	for value, required := range map[string]bool{"": false, "0": false, "1": true, "true": true} {
-		t.Run("require="+value, func(t *testing.T) {
-			nothing(t)
-			t.Setenv(require, value)
-			r := &recorder{TB: t}
-			r.during(func() { locate(r, redisSource, noEngine) })
-			if r.failed != required || r.skipped == required {
-				t.Errorf("failed: %v, skipped: %v", r.failed, r.skipped)
-			}
-			for _, way := range []string{redisSource.variable, "redis-server on PATH", "start Docker", "integration/setup"} {
-				if !strings.Contains(r.said.String(), way) {
-					t.Errorf("the test is not told of %q but: %s", way, &r.said)
+	for _, s := range []source{redisSource, beanstalkdSource} {
+		for value, required := range map[string]bool{"": false, "0": false, "1": true, "true": true} {
+			t.Run(s.broker+",require="+value, func(t *testing.T) {
+				nothing(t)
+				t.Setenv(require, value)
+				r := &recorder{TB: t}
+				r.during(func() { locate(r, s, noEngine) })
+				if r.failed != required || r.skipped == required {
+					t.Errorf("failed: %v, skipped: %v", r.failed, r.skipped)
 				}
-			}
-		})
+				for _, way := range []string{s.variable, s.executable + " on PATH", "start Docker", "integration/setup"} {
+					if !strings.Contains(r.said.String(), way) {
+						t.Errorf("the test is not told of %q but: %s", way, &r.said)
+					}
+				}
+			})
+		}
 	}
 }
 
@@ -152,22 +165,65 @@ func TestRedisOfTheEnvironmentIsUsedButNotHarmed(t *testing.T) {
 	}
 }
 
+func TestBeanstalkdOfTheEnvironmentIsUsedButNotHarmed(t *testing.T) {
+	own := beanstalkdOnPath(t, beanstalkdPath(t), nil)
+	t.Setenv(beanstalkdSource.variable, own.URL())
+	r := &recorder{TB: t}
+	defer r.finish()
+	var given *BeanstalkdServer
+	r.during(func() { given = Beanstalkd(r) })
+	if given == nil {
+		t.Fatalf("no beanstalkd: %s", &r.said)
+	}
+	if given.URL() != own.URL() || given.Addr() != own.Addr() {
+		t.Errorf("it is at %s, %s; want %s", given.URL(), given.Addr(), own.URL())
+	}
+	for name, harm := range map[string]func(){
+		"Kill":          given.Kill,
+		"Shutdown":      given.Shutdown,
+		"Restart":       given.Restart,
+		"Stop":          given.Stop,
+		"Continue":      given.Continue,
+		"Drain":         given.Drain,
+		"options":       func() { Beanstalkd(r, "-z", "1000000") },
+		"WithoutBinlog": func() { Beanstalkd(r, WithoutBinlog) },
+	} {
+		r.skipped = false
+		r.during(harm)
+		if !r.skipped || r.failed {
+			t.Errorf("%s: skipped: %v, failed: %v: %s", name, r.skipped, r.failed, &r.said)
+		}
+	}
+	id := putJob(t, given.Client(), "body")
+	expectJob(t, own.Client(), id, "body")
+}
+
 func TestWrongAddressInTheEnvironmentFailsWithoutItsPassword(t *testing.T) {
 	port := reservePort(t)
-	for _, address := range []string{
-		fmt.Sprintf("redis://:secret@%s:%d/0", loopback, port),
-		"redis://:secret@localhost:port/0",
-		"nonsense:secret",
+	startRedis := func(t testing.TB) { Redis(t) }
+	startBeanstalkd := func(t testing.TB) { Beanstalkd(t) }
+	for _, kind := range []struct {
+		variable string
+		start    func(testing.TB)
+		address  string
+	}{
+		{redisSource.variable, startRedis, fmt.Sprintf("redis://:secret@%s:%d/0", loopback, port)},
+		{redisSource.variable, startRedis, "redis://:secret@localhost:port/0"},
+		{redisSource.variable, startRedis, "nonsense:secret"},
+		{beanstalkdSource.variable, startBeanstalkd, fmt.Sprintf("beanstalkd://:secret@%s:%d", loopback, port)},
+		{beanstalkdSource.variable, startBeanstalkd, "beanstalkd://:secret@localhost:port"},
+		{beanstalkdSource.variable, startBeanstalkd, "beanstalkd:secret"},
+		{beanstalkdSource.variable, startBeanstalkd, "redis://:secret@localhost:11300"},
 	} {
-		t.Setenv(redisSource.variable, address)
+		t.Setenv(kind.variable, kind.address)
 		r := &recorder{TB: t}
-		r.during(func() { Redis(r) })
+		r.during(func() { kind.start(r) })
 		r.finish()
-		if !r.failed || !strings.Contains(r.said.String(), redisSource.variable) {
-			t.Errorf("%s: failed: %v: %s", address, r.failed, &r.said)
+		if !r.failed || !strings.Contains(r.said.String(), kind.variable) {
+			t.Errorf("%s: failed: %v: %s", kind.address, r.failed, &r.said)
 		}
 		if strings.Contains(r.said.String(), "secret") {
-			t.Errorf("%s: the password is told: %s", address, &r.said)
+			t.Errorf("%s: the password is told: %s", kind.address, &r.said)
 		}
 	}
 }

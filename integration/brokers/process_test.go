@@ -20,26 +20,52 @@ func onPath(t *testing.T) string {
 	return locate(t, clusterSource, noEngine).executable
 }
 
+// beanstalkdPath returns the path of beanstalkd, for tests of processes.
+func beanstalkdPath(t *testing.T) string {
+	t.Helper()
+	s := beanstalkdSource
+	s.variable = ""
+	return locate(t, s, noEngine).executable
+}
+
 func TestPortThatIsTakenIsLeftForAnother(t *testing.T) {
 	t.Parallel()
-	path, tried := onPath(t), []int(nil)
-	server := startProcess(t, program{
-		name:      "Redis",
-		path:      path,
-		directory: t.TempDir(),
-		arguments: func(port int) []string {
-			tried = append(tried, port)
-			if len(tried) < 3 { // somebody else is faster
-				listenAndHangUp(t, port)
+	for _, p := range []program{
+		{
+			name: "Redis",
+			path: onPath(t),
+			arguments: func(port int) []string {
+				return []string{"--port", strconv.Itoa(port), "--bind", loopback}
+			},
+			ready: func(ctx context.Context, address string, pid int) error {
+				return redisReady(ctx, address, "", pid)
+			},
+		},
+		{
+			name: "beanstalkd",
+			path: beanstalkdPath(t),
+			arguments: func(port int) []string {
+				return []string{"-p", strconv.Itoa(port), "-l", loopback, "-b", "."}
+			},
+			ready: beanstalkdReady,
+		},
+	} {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			tried, arguments := []int(nil), p.arguments
+			p.directory = t.TempDir()
+			p.arguments = func(port int) []string {
+				tried = append(tried, port)
+				if len(tried) < 3 { // somebody else is faster
+					listenAndHangUp(t, port)
+				}
+				return arguments(port)
 			}
-			return []string{"--port", strconv.Itoa(port), "--bind", loopback}
-		},
-		ready: func(ctx context.Context, address string, pid int) error {
-			return redisReady(ctx, address, "", pid)
-		},
-	})
-	if len(tried) != 3 || server.port != tried[2] {
-		t.Errorf("the server has port %d after %v were tried", server.port, tried)
+			server := startProcess(t, p)
+			if len(tried) != 3 || server.port != tried[2] {
+				t.Errorf("the server has port %d after %v were tried", server.port, tried)
+			}
+		})
 	}
 }
 
@@ -69,49 +95,81 @@ func TestReadyIsOnlyTheProcessThatWasStarted(t *testing.T) {
 	if err := redisReady(t.Context(), server.Addr(), "", os.Getpid()); err == nil {
 		t.Error("another process is taken for the one that was started")
 	}
+	other := beanstalkdOnPath(t, beanstalkdPath(t), nil)
+	if err := beanstalkdReady(t.Context(), other.Addr(), os.Getpid()); err == nil {
+		t.Error("another beanstalkd is taken for the one that was started")
+	}
 }
 
 func TestServerThatCannotStartSaysWhy(t *testing.T) {
 	t.Parallel()
-	path := onPath(t)
-	r := &recorder{TB: t}
-	r.during(func() { redisOnPath(r, path, "Redis", "", []string{"--no-such-option", "1"}) })
-	r.finish()
-	if !r.failed || !strings.Contains(r.said.String(), "no-such-option") {
-		t.Errorf("failed: %v: %s", r.failed, &r.said)
+	redisPath, beanstalkdPath := onPath(t), beanstalkdPath(t)
+	options := []string{"--no-such-option", "1"}
+	for name, start := range map[string]func(testing.TB){
+		"Redis":      func(t testing.TB) { redisOnPath(t, redisPath, "Redis", "", options) },
+		"beanstalkd": func(t testing.TB) { beanstalkdOnPath(t, beanstalkdPath, options) },
+	} {
+		r := &recorder{TB: t}
+		r.during(func() { start(r) })
+		r.finish()
+		if !r.failed || !strings.Contains(r.said.String(), "no-such-option") {
+			t.Errorf("%s: failed: %v: %s", name, r.failed, &r.said)
+		}
 	}
 }
 
 func TestServerIsGoneWithItsTestAndItsLogIsShownAfterFailure(t *testing.T) {
 	t.Parallel()
-	path := onPath(t)
-	for _, failed := range []bool{false, true} {
-		r := &recorder{TB: t}
-		var server *RedisServer
-		r.during(func() { server = redisOnPath(r, path, "Redis", "", nil) })
-		if server == nil {
-			t.Fatalf("no Redis: %s", &r.said)
-		}
-		r.failed = failed
-		r.finish()
-		expectGone(t, server.Addr())
-		if shown := strings.Contains(r.said.String(), "Ready to accept connections"); shown != failed {
-			t.Errorf("the test failed: %v, the log is shown: %v: %s", failed, shown, &r.said)
+	redisPath, beanstalkdPath := onPath(t), beanstalkdPath(t)
+	for _, kind := range []struct {
+		line  string // of the log
+		start func(testing.TB) string
+	}{
+		{"Ready to accept connections", func(t testing.TB) string {
+			return redisOnPath(t, redisPath, "Redis", "", nil).Addr()
+		}},
+		{"bind ", func(t testing.TB) string {
+			return beanstalkdOnPath(t, beanstalkdPath, nil).Addr()
+		}},
+	} {
+		for _, failed := range []bool{false, true} {
+			r := &recorder{TB: t}
+			address := ""
+			r.during(func() { address = kind.start(r) })
+			if address == "" {
+				t.Fatalf("no server: %s", &r.said)
+			}
+			r.failed = failed
+			r.finish()
+			expectGone(t, address)
+			if shown := strings.Contains(r.said.String(), kind.line); shown != failed {
+				t.Errorf("the test failed: %v, the log is shown: %v: %s", failed, shown, &r.said)
+			}
 		}
 	}
 }
 
 func TestHarmToWhatDoesNotRunFailsTheTest(t *testing.T) {
 	t.Parallel()
-	path := onPath(t)
+	redisPath, beanstalkdPath := onPath(t), beanstalkdPath(t)
 	r := &recorder{TB: t}
 	var server *RedisServer
-	r.during(func() { server = redisOnPath(r, path, "Redis", "", nil) })
+	var other *BeanstalkdServer
+	r.during(func() {
+		server = redisOnPath(r, redisPath, "Redis", "", nil)
+		other = beanstalkdOnPath(r, beanstalkdPath, nil)
+	})
 	defer r.finish()
+	if server == nil || other == nil {
+		t.Fatalf("no servers: %s", &r.said)
+	}
 	server.Kill()
+	other.Kill()
 	for name, harm := range map[string]func(){
 		"Kill": server.Kill, "Shutdown": server.Shutdown, "Stop": server.Stop, "Continue": server.Continue,
+		"Drain": other.Drain,
 	} {
+		r.said.Reset()
 		r.failed = false
 		r.during(harm)
 		if !r.failed || !strings.Contains(r.said.String(), "Restart") {
