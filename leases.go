@@ -13,7 +13,9 @@ import (
 // being settled. It has a timer only while there is something to extend.
 type leases struct {
 	worker   *worker
-	extender backend.Extender // nil where the broker has no leases
+	extender backend.Extender     // nil where the broker has no leases
+	notifier backend.LossNotifier // nil where only Extend tells of a loss
+	stop     func()               // ends the notices; nil without a notifier
 	lease    time.Duration
 	ctx      context.Context // of the calls; ends with the worker
 	cancel   context.CancelFunc
@@ -29,6 +31,10 @@ func newLeases(w *worker) *leases {
 	l := &leases{worker: w, lease: w.queue.config.lease}
 	l.extender, _ = backend.As[backend.Extender](w.queue.backend)
 	l.ctx, l.cancel = context.WithCancel(w.base)
+	var tells bool
+	if l.notifier, tells = backend.As[backend.LossNotifier](w.queue.backend); tells {
+		l.stop = l.notifier.NotifyLost(l.notice)
+	}
 	return l
 }
 
@@ -36,6 +42,7 @@ func (l *leases) add(attempts []attempt) {
 	until := time.Now().Add(l.lease)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	known := l.first
 	for i := range attempts {
 		a := &attempts[i]
 		a.until = until
@@ -44,6 +51,9 @@ func (l *leases) add(attempts []attempt) {
 			l.first.prev = a
 		}
 		l.first = a
+	}
+	if l.notifier != nil { // the notice may have come before
+		l.loseUntil(known)
 	}
 	if !l.ticking && !l.closed {
 		l.ticking = true
@@ -79,6 +89,32 @@ func (l *leases) lose(a *attempt) {
 	}
 }
 
+// notice is called after the driver has learned of a loss.
+func (l *leases) notice() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loseUntil(nil)
+}
+
+// loseUntil loses what the driver knows to be lost of the attempts from the
+// first up to end, which is not one of them. The caller holds mu.
+func (l *leases) loseUntil(end *attempt) {
+	var lost int
+	for a := l.first; a != end; a = a.next {
+		if !a.lost && !a.settled.Load() && l.notifier.Lost(a.delivery) {
+			lost++
+			l.lose(a)
+		}
+	}
+	if lost > 0 {
+		l.logLost(lost, ErrLeaseLost)
+	}
+}
+
+func (l *leases) logLost(jobs int, err error) {
+	l.worker.queue.logger.Error("queue: leases lost; the jobs will run again", "jobs", jobs, "error", err)
+}
+
 func (l *leases) remove(attempts ...*attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,14 +134,12 @@ func (l *leases) remove(attempts ...*attempt) {
 	}
 }
 
-// over reports whether the lease of a has ended by the clock of this process.
+// over reports whether the lease of a is lost or has ended by the clock of
+// this process.
 func (l *leases) over(a *attempt) bool {
-	if l.extender == nil {
-		return false
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return a.lost || time.Now().After(a.until)
+	return a.lost || l.extender != nil && time.Now().After(a.until)
 }
 
 // each calls f for what is held. f may not call methods of l but lose.
@@ -119,6 +153,9 @@ func (l *leases) each(f func(*attempt)) {
 
 func (l *leases) close() {
 	l.cancel()
+	if l.stop != nil {
+		l.stop()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
@@ -174,6 +211,8 @@ func (l *leases) extend(now time.Time, timeout time.Duration, held []*attempt, d
 			continue
 		case a.settled.Load():
 			continue // settled meanwhile; whether it counted the settle tells
+		case a.lost:
+			continue // the driver told of it meanwhile
 		case isLeaseLost(err):
 		default:
 			answered = false
@@ -184,11 +223,11 @@ func (l *leases) extend(now time.Time, timeout time.Duration, held []*attempt, d
 		lost++
 		l.lose(a)
 	}
-	switch logger := l.worker.queue.logger; {
+	switch {
 	case lost > 0:
-		logger.Error("queue: leases lost; the jobs will run again", "jobs", lost, "error", err)
+		l.logLost(lost, err)
 	case !answered:
-		logger.Warn("queue: leases not extended", "jobs", len(held), "error", err)
+		l.worker.queue.logger.Warn("queue: leases not extended", "jobs", len(held), "error", err)
 	}
 	return answered
 }

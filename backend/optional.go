@@ -22,6 +22,38 @@ type Extender interface {
 	Extend(ctx context.Context, deliveries []*Delivery, lease time.Duration) error
 }
 
+// LossNotifier tells at once of deliveries that the broker has taken back, as
+// one does that ties them to a connection and has lost that. Without it a
+// worker hears of the loss when it next calls Extend, up to half a lease later,
+// or only when it settles the job if there is no [Extender]; until then its
+// handler runs beside that of the next holder.
+//
+// It adds no duty to the verbs: what is lost they refuse with [ErrLeaseLost],
+// and Extend remains the way in which a lease is found to be lost otherwise.
+//
+// A driver first lets Lost report the loss, which for all deliveries of a
+// connection can be a flag that their receipts lead to, and then calls f. A
+// loss that comes while Reserve returns is not missed that way: a worker asks
+// for each delivery that it is handed, and for all it holds when f is called.
+type LossNotifier interface {
+	// Lost reports whether the driver knows that d is no longer held, and
+	// goes on to do so. It finds the loan by the Receipt, as the verbs do,
+	// and answers by what the driver knows, without a call to the broker and
+	// without waiting for one. For a delivery that has been settled and for
+	// one of another backend the answer means nothing, but there is one.
+	Lost(d *Delivery) bool
+
+	// NotifyLost has f called after each loss until stop is called; one call
+	// may stand for several losses, and there may be none for a loss by
+	// Close. Several functions can be set at a time, each has its own stop.
+	//
+	// The driver calls f from any goroutine, also during a verb and also
+	// concurrently, but not while it holds a lock that Lost needs. f returns
+	// soon, and calls no method of the backend but Lost. stop does not wait:
+	// a call that is due or in progress may still come or go on after it.
+	NotifyLost(f func()) (stop func())
+}
+
 // Limits is what a broker can hold and do.
 type Limits struct {
 	// MaxBody is the size in bytes that the stored form of a message may

@@ -10,7 +10,9 @@ import (
 type Capability string
 
 // The capabilities that show in the type of a backend: those of the optional
-// interfaces of package backend.
+// interfaces of package backend. There is none for backend.LossNotifier, as
+// nothing that a Harness can do makes a broker take a delivery back early: a
+// driver that has it needs a test of its own, which cuts a connection.
 const (
 	Extender      Capability = "Extender"
 	Inspector     Capability = "Inspector"
