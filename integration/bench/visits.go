@@ -1,8 +1,8 @@
 package bench
 
 import (
+	"fmt"
 	"sync/atomic"
-	"testing"
 )
 
 // Visits counts how often each job is done: what is compared has to do the
@@ -15,12 +15,12 @@ func NewVisits(n int) *Visits { return &Visits{make([]atomic.Int32, n)} }
 // Visit is called by each job with its number.
 func (v *Visits) Visit(number int) { v.counts[number].Add(1) }
 
-// Check fails the test when a job was not done once.
-func (v *Visits) Check(tb testing.TB) {
-	tb.Helper()
+// Err returns an error when a job was not done once.
+func (v *Visits) Err() error {
 	for number := range v.counts {
 		if n := v.counts[number].Load(); n != 1 {
-			tb.Fatalf("job %d was done %d times", number, n)
+			return fmt.Errorf("job %d was done %d times", number, n)
 		}
 	}
+	return nil
 }
