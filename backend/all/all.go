@@ -7,6 +7,7 @@
 package all
 
 import (
-	_ "github.com/goferhq/queue/backend/memory" // memory
-	_ "github.com/goferhq/queue/backend/redis"  // redis, rediss, resque, redis+unix, redis+sentinel, redis+cluster
+	_ "github.com/goferhq/queue/backend/beanstalkd" // beanstalkd
+	_ "github.com/goferhq/queue/backend/memory"     // memory
+	_ "github.com/goferhq/queue/backend/redis"      // redis, rediss, resque, redis+unix, redis+sentinel, redis+cluster
 )

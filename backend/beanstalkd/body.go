@@ -1,0 +1,206 @@
+package beanstalkd
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/goferhq/queue/backend"
+)
+
+// own is the member that this driver adds to an envelope, always as the last:
+//
+//	"gofer":{"ttr":30}
+//	"gofer":{"ttr":30,"attempt":5,"failure":{…}}     of a job that was buried
+//
+// The server tells the TTR of a job only to who asks for it, one by one. A job
+// without this member is of a foreign producer and is asked for.
+const own = "gofer"
+
+type ownFields struct {
+	TTR     int              `json:"ttr"`
+	Attempt int              `json:"attempt,omitempty"` // when it was buried
+	Failure *backend.Failure `json:"failure,omitempty"`
+}
+
+// What the bodies of jobs end and begin with.
+const (
+	ownBegin = `,"` + own + `":{"ttr":`
+	ownEnd   = `}}`
+
+	// A malformed job is buried as the bytes that it is, behind a line with its
+	// failure.
+	wrapBegin = `{"` + own + `":`
+	wrapEnd   = "}\n"
+)
+
+// stored is what the body of a job holds.
+type stored struct {
+	message   backend.Message  // without Queue
+	malformed error            // why it is none
+	raw       []byte           // the bytes of the producer: without the line of a burial
+	lease     int              // the TTR in seconds; 0 if the body does not say
+	failure   *backend.Failure // of a job that was buried
+
+	// attempt is that of the message when it was buried; message has none then,
+	// since a job that is kicked starts anew.
+	attempt int
+}
+
+// appendBody appends the body of a job with a TTR of lease seconds.
+func appendBody(dst []byte, m *backend.Message, lease int) ([]byte, error) {
+	body, err := appendEnvelope(dst, m)
+	if err != nil {
+		return dst, err
+	}
+	body = append(body[:len(body)-1], ownBegin...)
+	body = strconv.AppendInt(body, int64(lease), 10)
+	return append(body, ownEnd...), nil
+}
+
+func appendEnvelope(dst []byte, m *backend.Message) ([]byte, error) {
+	if m.Extra[own] != nil {
+		copied := *m
+		copied.Extra = maps.Clone(m.Extra)
+		delete(copied.Extra, own)
+		m = &copied
+	}
+	return backend.AppendEnvelope(dst, m)
+}
+
+// decodeBody is the reverse. It writes to raw, but leaves it as it was.
+func decodeBody(raw []byte) (s stored) {
+	s.raw = raw
+	if s.unwrap() {
+		return s
+	}
+	if end := len(raw) - len(ownEnd); bytes.HasSuffix(raw, []byte(ownEnd)) {
+		begin := bytes.LastIndex(raw[:end], []byte(ownBegin))
+		if begin >= 0 && end-begin < len(ownBegin)+12 {
+			if lease, err := strconv.Atoi(string(raw[begin+len(ownBegin) : end])); err == nil && lease > 0 {
+				// Most jobs: nothing else is unknown, and no map is needed.
+				raw[begin] = '}'
+				s.message, s.malformed = backend.DecodeEnvelope(raw[:begin+1])
+				raw[begin] = ','
+				if s.malformed == nil {
+					s.lease = lease
+					return s
+				}
+			}
+		}
+	}
+	s.message, s.malformed = backend.DecodeEnvelope(raw)
+	var fields ownFields
+	value := s.message.Extra[own]
+	if value == nil || json.Unmarshal(value, &fields) != nil || fields.TTR <= 0 || fields.Attempt < 0 {
+		return s
+	}
+	s.lease, s.attempt, s.failure = fields.TTR, fields.Attempt, fields.Failure
+	if delete(s.message.Extra, own); len(s.message.Extra) == 0 {
+		s.message.Extra = nil
+	}
+	return s
+}
+
+// unwrap takes the line of a burial off raw.
+func (s *stored) unwrap() bool {
+	if !bytes.HasPrefix(s.raw, []byte(wrapBegin)) {
+		return false
+	}
+	line, rest, found := bytes.Cut(s.raw[len(wrapBegin):], []byte(wrapEnd))
+	var fields ownFields
+	if !found || json.Unmarshal(line, &fields) != nil || fields.TTR <= 0 || fields.Failure == nil {
+		return false
+	}
+	s.raw, s.lease, s.failure = rest, fields.TTR, fields.Failure
+	s.message, s.malformed = backend.DecodeEnvelope(rest)
+	return true
+}
+
+// buriedBody returns what the dead set keeps, in at most limit bytes: of the
+// failure as much as there is room for. It returns false when there is none.
+func buriedBody(b backend.Burial, lease, limit int) ([]byte, bool) {
+	failure := b.Failure
+	body, ok := appendBuried(b, &failure, lease)
+	if ok && len(body) > limit {
+		failure.Backtrace = nil
+		body, ok = appendBuried(b, &failure, lease)
+	}
+	if ok && len(body) > limit && len(failure.Error) > shortError {
+		failure.Error = failure.Error[:shortError] + "…"
+		body, ok = appendBuried(b, &failure, lease)
+	}
+	return body, ok && len(body) <= limit
+}
+
+// shortError is to how many bytes the text of an error is cut when a job has no
+// room for more.
+const shortError = 200
+
+func appendBuried(b backend.Burial, failure *backend.Failure, lease int) ([]byte, bool) {
+	fields := ownFields{TTR: lease, Failure: failure}
+	if b.Message == nil {
+		line, err := json.Marshal(fields)
+		if err != nil {
+			return nil, false
+		}
+		body := append([]byte(wrapBegin), line...)
+		return append(append(body, wrapEnd...), receiptOf(b.Delivery).raw...), true
+	}
+	anew := *b.Message
+	anew.Attempt, fields.Attempt = 0, b.Message.Attempt
+	line, err := json.Marshal(fields)
+	if err != nil {
+		return nil, false
+	}
+	body, err := appendEnvelope(nil, &anew)
+	if err != nil {
+		return nil, false
+	}
+	body = append(body[:len(body)-1], `,"`+own+`":`...)
+	return append(append(body, line...), '}'), true
+}
+
+// foreignID is the ID of a job whose producer gave it none.
+func foreignID(address string, id uint64) string {
+	return address + "/" + strconv.FormatUint(id, 10)
+}
+
+// defaultPriority is what other clients call the middle: 1024. Smaller numbers
+// are more urgent there, larger ones here.
+const defaultPriority = 1024
+
+// maxSeconds is the longest delay and the longest TTR that the server takes.
+const maxSeconds = 1<<32 - 1
+
+func priorityOf(m *backend.Message) uint32 { return uint32(int64(defaultPriority) - int64(m.Priority)) }
+
+// seconds rounds up.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// checkMessage returns why m cannot be stored.
+func (b *Backend) checkMessage(m *backend.Message) error {
+	if err := checkQueue(m.Queue); err != nil {
+		return err
+	}
+	limits := b.Limits()
+	switch {
+	case m.ID == "":
+		return fmt.Errorf("%w: the message has no ID", backend.ErrInvalid)
+	case m.Delay < 0:
+		return fmt.Errorf("%w: negative delay %v", backend.ErrInvalid, m.Delay)
+	case m.Delay > limits.MaxDelay:
+		return fmt.Errorf("%w: delay of %v, at most %v is possible", backend.ErrUnsupported, m.Delay, limits.MaxDelay)
+	case m.Priority < limits.MinPriority || m.Priority > limits.MaxPriority:
+		return fmt.Errorf("%w: priority %d, beanstalkd has %d to %d", backend.ErrUnsupported, m.Priority, limits.MinPriority, limits.MaxPriority)
+	}
+	return nil
+}
+
+// tooLarge is the error of a body of size bytes.
+func (b *Backend) tooLarge(m *backend.Message, size int) error {
+	return fmt.Errorf("%w: job %s of kind %.100q has %d bytes, beanstalkd takes %d here (its option -z)", backend.ErrTooLarge, m.ID, m.Kind, size, b.maxBody)
+}

@@ -1,0 +1,282 @@
+package beanstalkd
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
+)
+
+// consumer is a connection that takes jobs. The server lets nobody else settle
+// or touch them, and gives them to others as soon as the connection is lost.
+//
+// While it waits for a job nothing else can be said over it, and so only one
+// that holds no job waits. At most one more of them is needed than there are
+// jobs in hand, and usually two do.
+type consumer struct {
+	server *server
+	conn   *wire.Conn
+	wake   string // a tube of its own; a job in it ends its waiting
+
+	busy      bool      // guarded by server.mu: a Reserve uses it
+	restUntil time.Time // guarded by server.mu: do not wait on it before
+
+	tubes []string // watched, known to the Reserve that uses it
+
+	mu   sync.Mutex
+	held map[uint64]*receipt // guarded by mu: what the server keeps for it
+}
+
+// receipt is what a delivery is settled by.
+type receipt struct {
+	consumer *consumer
+	id       uint64
+	priority uint32
+	ttr      time.Duration
+	raw      []byte // of a malformed job: its own bytes
+
+	// Guarded by consumer.mu.
+	until    time.Time   // when the server takes it back unless it is touched
+	leaseEnd time.Time   // until when it is touched
+	settling *settlement // the call that settles it, or has
+	outcome  error       // of settling, when that is done
+	told     bool        // the outcome was told to a later call
+}
+
+// receiptOf returns the receipt of a delivery of this driver, or nil.
+func receiptOf(d *backend.Delivery) *receipt {
+	r, _ := d.Receipt.(*receipt)
+	return r
+}
+
+const (
+	// maxHeld is how many jobs one connection holds. The server looks through
+	// all of them whenever one comes or goes.
+	maxHeld = 200
+
+	// maxTake is how many jobs one request asks for.
+	maxTake = 100
+
+	// maxIdle is how many connections without a job are kept.
+	maxIdle = 3
+)
+
+// wakePrefix begins the tubes that end the waiting of a consumer.
+const wakePrefix = "gofer.wake."
+
+var consumers atomic.Uint64
+
+// acquire returns a consumer that nobody else takes jobs with: for waiting one
+// that holds none, otherwise rather one that does. n is how many jobs are to be
+// taken.
+func (s *server) acquire(ctx context.Context, waiting bool, n int) (*consumer, error) {
+	if best := s.choose(waiting, n); best != nil {
+		return best, nil
+	}
+	s.mu.Lock()
+	err := s.mayDial()
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	type dialed struct {
+		conn *wire.Conn
+		err  error
+	}
+	done := make(chan dialed, 1)
+	go func() {
+		conn, err := s.dial()
+		if err == nil {
+			c := &consumer{server: s, conn: conn, busy: true, tubes: []string{"default"}, held: make(map[uint64]*receipt)}
+			c.wake = wakePrefix + strings.ToLower(rand.Text()) + strconv.FormatUint(consumers.Add(1), 36)
+			s.mu.Lock()
+			s.consumers = append(s.consumers, c)
+			s.mu.Unlock()
+			go c.watchOver()
+		}
+		done <- dialed{conn, err}
+	}()
+	select {
+	case d := <-done:
+		if d.err != nil {
+			return nil, d.err
+		}
+		return s.consumerOf(d.conn), nil
+	case <-ctx.Done():
+		go func() { // whoever comes next may have it
+			if d := <-done; d.err == nil {
+				s.free(s.consumerOf(d.conn))
+			}
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+func (s *server) consumerOf(conn *wire.Conn) *consumer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.consumers, func(c *consumer) bool { return c.conn == conn })
+	if i < 0 { // it was lost meanwhile
+		return &consumer{server: s, conn: conn}
+	}
+	return s.consumers[i]
+}
+
+// choose returns one of the consumers that are there, if one will do.
+func (s *server) choose(waiting bool, n int) *consumer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var best *consumer
+	most, idle := -1, 0
+	for _, c := range s.consumers {
+		if c.busy || c.conn.Err() != nil {
+			continue
+		}
+		held := c.holds()
+		if held == 0 {
+			if idle++; idle > maxIdle {
+				c.conn.Close()
+				continue
+			}
+		}
+		if waiting && (held > 0 || time.Now().Before(c.restUntil)) || held+n > maxHeld {
+			continue
+		}
+		if held > most {
+			best, most = c, held
+		}
+	}
+	if best != nil {
+		best.busy = true
+	}
+	return best
+}
+
+// free lets others have the consumer.
+func (s *server) free(c *consumer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.busy = false
+}
+
+// holds returns how many jobs the server keeps for it.
+func (c *consumer) holds() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.held)
+}
+
+// watchOver ends with the connection, and tells of the jobs that were lost with
+// it.
+func (c *consumer) watchOver() {
+	<-c.conn.Done()
+	s := c.server
+	s.mu.Lock()
+	s.consumers = slices.DeleteFunc(s.consumers, func(other *consumer) bool { return other == c })
+	s.mu.Unlock()
+	c.mu.Lock()
+	lost := len(c.held)
+	clear(c.held)
+	c.mu.Unlock()
+	if lost > 0 {
+		s.backend.losses.tell()
+	}
+}
+
+// hold notes that the server keeps a job for c.
+func (c *consumer) hold(r *receipt) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held[r.id] = r
+}
+
+// watch appends to request the commands after which exactly those tubes are
+// watched, and the one that ends the waiting. It returns how many there are.
+func (c *consumer) watch(request []byte, tubes []string) ([]byte, int) {
+	commands := 0
+	add := func(command, tube string) {
+		request = append(append(append(append(request, command...), ' '), tube...), '\r', '\n')
+		commands++
+	}
+	wanted := append([]string{c.wake}, tubes...)
+	if slices.Equal(wanted, c.tubes) {
+		return request, 0
+	}
+	for _, tube := range wanted {
+		if !slices.Contains(c.tubes, tube) {
+			add("watch", tube)
+		}
+	}
+	for _, tube := range c.tubes {
+		if !slices.Contains(wanted, tube) {
+			add("ignore", tube)
+		}
+	}
+	c.tubes = wanted
+	return request, commands
+}
+
+// await waits for a call to take jobs. When ctx ends first, or the server does
+// not keep its time, it ends the waiting in the server, in a way that no job is
+// taken and dropped unseen: the server would count that as an attempt. It
+// returns the id of the job that it used for that, or 0.
+func (c *consumer) await(ctx context.Context, call *wire.Call, waits bool) (woken uint64) {
+	var late <-chan time.Time
+	if waits {
+		timer := time.NewTimer((waitSeconds + 1) * time.Second)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-call.Done:
+		return 0
+	case <-ctx.Done():
+	case <-c.server.backend.life.Done():
+	case <-late: // see keeper: a server of 1.12 may have forgotten
+	}
+	patience := time.NewTimer(maxGoodbye)
+	defer patience.Stop()
+	if waits {
+		woken = c.interrupt(patience.C)
+	}
+	select {
+	case <-call.Done:
+	case <-patience.C:
+		c.conn.Close() // what it has taken goes back
+		<-call.Done
+	}
+	return woken
+}
+
+// maxGoodbye is how long a server may take to end a call whose context is over.
+const maxGoodbye = 300 * time.Millisecond
+
+// interrupt puts a job into the tube that only c watches.
+func (c *consumer) interrupt(patience <-chan time.Time) uint64 {
+	s := c.server
+	s.mu.Lock()
+	conn := s.shared
+	s.mu.Unlock()
+	if conn == nil {
+		return 0
+	}
+	call := conn.Put([]byte("put 0 0 60 1\r\nx\r\n"), 1, c.wake, c.wake)
+	select {
+	case <-call.Done:
+	case <-patience:
+		c.conn.Close()
+		return 0
+	}
+	if call.Err != nil || call.Replies[0].Word != wire.Inserted {
+		c.conn.Close()
+		return 0
+	}
+	return call.Replies[0].ID
+}

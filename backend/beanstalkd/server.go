@@ -1,0 +1,155 @@
+package beanstalkd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
+)
+
+// server is one of the servers that jobs are spread over.
+type server struct {
+	backend *Backend
+	address string
+	control control
+	firsts  firsts
+
+	mu        sync.Mutex
+	shared    *wire.Conn      // guarded by mu: for what needs no connection of its own
+	consumers []*consumer     // guarded by mu
+	dialing   *dialing        // guarded by mu: of shared; nil when nobody dials
+	failures  int             // guarded by mu: dials that failed in a row
+	notBefore time.Time       // guarded by mu: of the next dial, and why
+	down      error           // guarded by mu
+	watched   map[string]bool // guarded by mu: the queues that shared watches, see watch
+	paces     map[string]pace // guarded by mu: by queue
+}
+
+// dialing is an attempt to connect that several calls wait for.
+type dialing struct {
+	done chan struct{}
+	conn *wire.Conn
+	err  error
+}
+
+// conn returns the connection that pushes and questions share, after dialing if
+// need be. Its errors wrap backend.ErrUnavailable.
+func (s *server) conn(ctx context.Context) (*wire.Conn, error) {
+	s.mu.Lock()
+	if s.shared != nil && s.shared.Err() == nil {
+		defer s.mu.Unlock()
+		return s.shared, nil
+	}
+	d := s.dialing
+	if d == nil {
+		if err := s.mayDial(); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		d = &dialing{done: make(chan struct{})}
+		s.dialing = d
+		go func() {
+			d.conn, d.err = s.dial()
+			s.mu.Lock()
+			s.dialing = nil
+			if d.err == nil {
+				s.shared, s.watched = d.conn, nil
+			}
+			s.mu.Unlock()
+			close(d.done)
+		}()
+	}
+	s.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.conn, d.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// dial connects. A server that is down is left alone for a while that grows.
+func (s *server) dial() (*wire.Conn, error) {
+	conn, err := wire.Dial(s.backend.life, s.address, s.backend.settings.timeout)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		if s.backend.life.Err() != nil {
+			conn.Close()
+			return nil, backend.ErrClosed
+		}
+		s.failures, s.down = 0, nil
+		return conn, nil
+	}
+	if s.backend.life.Err() != nil {
+		return nil, backend.ErrClosed
+	}
+	pause := min(10*time.Millisecond<<min(s.failures, 20), 2*time.Second)
+	s.failures++
+	s.notBefore = time.Now().Add(pause/2 + rand.N(pause/2))
+	s.down = fmt.Errorf("%w: beanstalkd at %s: %w", backend.ErrUnavailable, s.address, err)
+	return nil, s.down
+}
+
+// mayDial returns why the server is not to be dialed yet. The caller holds mu.
+func (s *server) mayDial() error {
+	if s.backend.life.Err() != nil {
+		return backend.ErrClosed
+	}
+	if s.down != nil && time.Now().Before(s.notBefore) {
+		return s.down
+	}
+	return nil
+}
+
+// do sends commands over the shared connection and waits for their replies.
+func (s *server) do(ctx context.Context, request []byte, commands int) ([]wire.Reply, error) {
+	conn, err := s.conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	replies, err := conn.Do(ctx, request, commands)
+	return replies, s.explain(ctx, err)
+}
+
+// explain turns an error of a connection into one of package backend.
+func (s *server) explain(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return err
+	case s.backend.life.Err() != nil:
+		return backend.ErrClosed
+	case errors.Is(err, backend.ErrUnavailable):
+		return err
+	case errors.Is(err, wire.ErrNotSent):
+		return fmt.Errorf("%w: beanstalkd at %s: %w", backend.ErrUnavailable, s.address, err)
+	}
+	return fmt.Errorf("beanstalkd at %s: %w", s.address, err)
+}
+
+// isUp reports whether the server was reached when it was last tried.
+func (s *server) isUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.down == nil
+}
+
+// close ends the connections.
+func (s *server) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shared != nil {
+		s.shared.Close()
+	}
+	for _, c := range s.consumers {
+		c.conn.Close()
+	}
+	s.control.close()
+}

@@ -1,0 +1,217 @@
+package beanstalkd
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
+)
+
+// Ack settles jobs as done; see [backend.Backend].
+func (b *Backend) Ack(ctx context.Context, deliveries []*backend.Delivery) error {
+	return b.settle(ctx, "ack", deliveries, func(claims []claim) {
+		b.command(claims, wire.Deleted, func(request []byte, c *claim) []byte {
+			return appendCommand(request, "delete", c.receipt.id)
+		})
+	})
+}
+
+// Release gives jobs back unspent; see [backend.Backend].
+func (b *Backend) Release(ctx context.Context, deliveries []*backend.Delivery, delay time.Duration) error {
+	if delay < 0 {
+		return fmt.Errorf("%w: negative delay %v", backend.ErrInvalid, delay)
+	}
+	if most := b.Limits().MaxDelay; delay > most {
+		return fmt.Errorf("%w: delay of %v, at most %v is possible", backend.ErrUnsupported, delay, most)
+	}
+	return b.settle(ctx, "release", deliveries, func(claims []claim) { b.release(claims, delay) })
+}
+
+func (b *Backend) release(claims []claim, delay time.Duration) {
+	b.command(claims, wire.Released, func(request []byte, c *claim) []byte {
+		request = append(strconv.AppendUint(append(request, "release "...), c.receipt.id, 10), ' ')
+		request = append(strconv.AppendUint(request, uint64(c.receipt.priority), 10), ' ')
+		return append(strconv.AppendInt(request, seconds(delay), 10), '\r', '\n')
+	})
+}
+
+// giveBack releases what nobody is going to have, also while the backend is
+// closing.
+func (b *Backend) giveBack(deliveries []*backend.Delivery) {
+	s := &settlement{verb: "release", done: make(chan struct{})}
+	claims := make([]claim, 0, len(deliveries))
+	for _, d := range deliveries {
+		if r, _ := s.claim(context.Background(), d); r != nil {
+			claims = append(claims, claim{receipt: r})
+		}
+	}
+	b.release(claims, 0)
+	s.conclude(claims)
+}
+
+// Retry puts a new job for each delivery, and then deletes the old one. A crash
+// in between leaves both, and so may an error that tells nothing else.
+func (b *Backend) Retry(ctx context.Context, replacements []backend.Replacement) error {
+	deliveries := make([]*backend.Delivery, len(replacements))
+	for i, r := range replacements {
+		deliveries[i] = r.Delivery
+	}
+	return b.settle(ctx, "retry", deliveries, func(claims []claim) {
+		b.replace(claims, func(p *puts, c *claim) error {
+			m := replacements[c.place].Message
+			return p.add(b, m, m.Delay)
+		}, func(request []byte, c *claim) ([]byte, int) {
+			return appendCommand(request, "delete", c.receipt.id), 1
+		})
+	})
+}
+
+// Bury buries a copy that has the failure, and then deletes the job itself. A
+// copy that was stored and not buried, because of a crash in between, is buried
+// by whoever reserves it.
+func (b *Backend) Bury(ctx context.Context, burials []backend.Burial) error {
+	deliveries := make([]*backend.Delivery, len(burials))
+	for i, burial := range burials {
+		deliveries[i] = burial.Delivery
+	}
+	return b.settle(ctx, "bury", deliveries, func(claims []claim) {
+		b.replace(claims, func(p *puts, c *claim) error {
+			return p.addBuried(b, burials[c.place])
+		}, func(request []byte, c *claim) ([]byte, int) {
+			if c.stored == 0 { // no room for the failure beside the job
+				return appendBury(request, c.receipt.id, c.receipt.priority), 1
+			}
+			request = appendCommand(request, "reserve-job", c.stored)
+			request = appendBury(request, c.stored, c.receipt.priority)
+			return appendCommand(request, "delete", c.receipt.id), 3
+		})
+	})
+}
+
+func appendBury(request []byte, id uint64, priority uint32) []byte {
+	request = append(strconv.AppendUint(append(request, "bury "...), id, 10), ' ')
+	return append(strconv.AppendUint(request, uint64(priority), 10), '\r', '\n')
+}
+
+// unfinished is how long a copy that is to be buried is held back from workers.
+const unfinished = time.Minute
+
+// addBuried encodes what is buried, if there is room for it.
+func (p *puts) addBuried(b *Backend, burial backend.Burial) error {
+	r := receiptOf(burial.Delivery)
+	lease := int(r.ttr / time.Second)
+	if body, ok := buriedBody(burial, lease, b.maxBody); ok {
+		p.command(burial.Delivery.Queue, r.priority, seconds(unfinished), lease, body)
+	}
+	return nil
+}
+
+// replace stores what encode adds for each claim, if anything, and then makes
+// the commands of finish, the last of which takes the old job away.
+func (b *Backend) replace(claims []claim, encode func(p *puts, c *claim) error, finish func(request []byte, c *claim) ([]byte, int)) {
+	for _, s := range b.servers {
+		p := putsPool.Get().(*puts)
+		var places []int
+		for i := range claims {
+			c := &claims[i]
+			if c.receipt.consumer.server != s {
+				continue
+			}
+			n := len(p.items)
+			c.err = encode(p, c)
+			if len(p.items) > n {
+				places = append(places, i)
+			}
+		}
+		ids := make([]uint64, len(places))
+		err := s.put(context.Background(), p.items, ids)
+		for k, i := range places {
+			claims[i].stored, claims[i].err = ids[k], backend.ErrorAt(err, k)
+		}
+		p.free()
+	}
+	b.exchange(claims, finish, func(c *claim, replies []wire.Reply) {
+		switch last := replies[len(replies)-1]; last.Word {
+		case wire.Deleted, wire.Buried:
+		case wire.NotFound:
+			c.err = backend.ErrLeaseLost
+			if conn, err := c.receipt.consumer.server.conn(context.Background()); err == nil && c.stored != 0 {
+				conn.Start(appendCommand(nil, "delete", c.stored), 1, 0)
+			}
+		default:
+			c.err = c.receipt.consumer.server.refused(last)
+		}
+	})
+}
+
+// command makes one command for each claim, whose reply should be want.
+func (b *Backend) command(claims []claim, want string, write func(request []byte, c *claim) []byte) {
+	b.exchange(claims, func(request []byte, c *claim) ([]byte, int) {
+		return write(request, c), 1
+	}, func(c *claim, replies []wire.Reply) {
+		switch replies[0].Word {
+		case want:
+		case wire.NotFound:
+			c.err = backend.ErrLeaseLost
+		default:
+			c.err = c.receipt.consumer.server.refused(replies[0])
+		}
+	})
+}
+
+// exchange makes the commands of claims that have not failed, each over its own
+// connection, all of one connection together. A job whose connection is lost is
+// lost with it.
+func (b *Backend) exchange(claims []claim, write func(request []byte, c *claim) ([]byte, int), read func(c *claim, replies []wire.Reply)) {
+	type group struct {
+		consumer *consumer
+		request  []byte
+		claims   []*claim
+		counts   []int
+		commands int
+		call     *wire.Call
+	}
+	var groups []*group
+	for i := range claims {
+		c := &claims[i]
+		if c.err != nil {
+			continue
+		}
+		var g *group
+		for _, other := range groups {
+			if other.consumer == c.receipt.consumer {
+				g = other
+			}
+		}
+		if g == nil {
+			g = &group{consumer: c.receipt.consumer}
+			groups = append(groups, g)
+		}
+		n := 0
+		g.request, n = write(g.request, c)
+		g.claims, g.counts, g.commands = append(g.claims, c), append(g.counts, n), g.commands+n
+	}
+	for _, g := range groups {
+		g.call = g.consumer.conn.Start(g.request, g.commands, 0)
+	}
+	for _, g := range groups {
+		<-g.call.Done
+		replies := g.call.Replies
+		for i, c := range g.claims {
+			n := g.counts[i]
+			switch {
+			case len(replies) >= n:
+				read(c, replies[:n])
+				replies = replies[n:]
+			case b.life.Err() != nil:
+				c.err = backend.ErrClosed
+			default:
+				replies = nil
+				c.err = fmt.Errorf("%w: beanstalkd at %s: %w", backend.ErrLeaseLost, g.consumer.server.address, g.call.Err)
+			}
+		}
+	}
+}
