@@ -190,8 +190,11 @@ var pauses = [...]time.Duration{10 * time.Millisecond, 100 * time.Millisecond, 5
 // so, and must do nothing twice. An error of the last try that would say that
 // nothing was done is no longer one then.
 func (b *Backend) send(f func(again bool) error) error {
-	began := time.Now()
 	err := f(false)
+	if !isOpen(err) {
+		return err
+	}
+	began := time.Now()
 	for _, pause := range pauses {
 		// Leases that were lost are remembered for an hour.
 		if !isOpen(err) || time.Since(began) > 30*time.Minute {

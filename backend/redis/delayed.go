@@ -16,11 +16,11 @@ import (
 // scheduler runs it has the lock nearly always, and nothing is moved from here.
 
 // pushDelayed stores a job for Resque's scheduler.
-func (b *Backend) pushDelayed(ctx context.Context, pipe goredis.Pipeliner, item pushItem) {
+func (b *Backend) pushDelayed(t *transaction, stores part, item pushItem) {
 	second := number(item.due)
-	pipe.RPush(ctx, b.prefix+"delayed:"+second, item.payload)
-	pipe.SAdd(ctx, b.prefix+"timestamps:"+item.payload, "delayed:"+second)
-	pipe.ZAdd(ctx, b.prefix+"delayed_queue_schedule", goredis.Z{Score: float64(item.due), Member: second})
+	t.command(stores, "RPUSH", b.prefix+"delayed:"+second, item.payload)
+	t.command(stores, "SADD", b.prefix+"timestamps:"+item.payload, "delayed:"+second)
+	t.command(stores, "ZADD", b.prefix+"delayed_queue_schedule", second, second)
 }
 
 // delayedPart is how many delayed jobs are moved at a time.

@@ -2,8 +2,11 @@ package redis
 
 import (
 	"context"
+	"net"
 	"slices"
+	"strconv"
 	"sync"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -14,9 +17,14 @@ import (
 // one connection. Redis remembers the number of the latest.
 type lane struct {
 	name   string
+	key    string // in which the number is
 	number uint64
 	conn   *goredis.Conn // nil before the first call, and after one that failed
+	wire   *wire         // of conn
 	known  identity      // of the latest connection
+	lasts  time.Time     // since when Redis remembers the number for laneSeconds
+
+	transaction transaction // the latest, for its memory
 }
 
 // lanes are those that nobody uses just now, and what became of no one knows
@@ -60,43 +68,75 @@ func (l *lanes) take(ctx context.Context, b *Backend) (*lane, error) {
 		l.idle = l.idle[:n-1]
 		return free, nil
 	}
-	return &lane{name: b.unique()}, nil
+	name := b.unique()
+	return &lane{name: name, key: b.prefix + "gofer:push:" + name}, nil
 }
 
-func (l *lanes) give(free *lane) {
+// over is of calls for which nothing is sent any more.
+var over = make(chan struct{})
+
+func init() { close(over) }
+
+// putAway is the end of a call, by its error. ended is closed when nothing is
+// sent for it any more.
+func (l *lanes) putAway(used *lane, ended <-chan struct{}, items []pushItem, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.idle = append(l.idle, free)
+	if isOpen(err) {
+		l.doubt(used, ended, items)
+		return
+	}
+	l.idle = append(l.idle, used)
+	if err == nil {
+		l.forget(items)
+	}
 }
 
 // connect gives a lane its connection, to the node that holds the keys.
-func (l *lane) connect(node *goredis.Client) error {
+func (l *lane) connect(b *Backend, node *goredis.Client) error {
 	if l.conn != nil {
 		return nil
 	}
-	conn := node.Conn()
+	// What was said over its wire the client does not know, and so it must not
+	// use the connection for anything else.
+	conn := node.EphemeralConn()
 	known, err := identify(conn)
-	if err != nil {
-		conn.Close()
-		return err
+	if err == nil {
+		var found net.Conn
+		if found, err = b.wires.find(conn, l.name); err == nil {
+			l.conn, l.wire, l.known = conn, newWire(found, node.Options()), known
+			l.lasts = time.Time{} // this server may not know of it
+			return nil
+		}
 	}
-	l.conn, l.known = conn, known
-	return nil
+	conn.Close()
+	return err
+}
+
+// record adds to a transaction that it is the call with the lane's number. How
+// long Redis is to remember it is not said each time: that takes as long as to
+// store it.
+func (l *lane) record(t *transaction, now time.Time) {
+	number := strconv.FormatUint(l.number, 10)
+	if now.Sub(l.lasts) < laneRenewal {
+		t.command(part{}, "SET", l.key, number, "KEEPTTL")
+		return
+	}
+	t.command(part{}, "SET", l.key, number, "EX", laneSeconds)
+	l.lasts = now
 }
 
 // leave gives the connection up.
 func (l *lane) leave() {
 	if l.conn != nil {
 		l.conn.Close()
-		l.conn = nil
+		l.conn, l.wire = nil, nil
 	}
 }
 
 // doubt notes that items may have been stored by the latest call of a lane,
-// which is not used any more.
+// which is not used any more. The caller holds mu.
 func (l *lanes) doubt(left *lane, ended <-chan struct{}, items []pushItem) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.open == nil {
 		l.open = make(map[string][]doubt)
 	}
@@ -129,8 +169,12 @@ func (l *lanes) doubted(items []pushItem) map[doubt][]string {
 	return found
 }
 
-// laneSeconds is how long Redis remembers the latest call of a lane.
-const laneSeconds = 3600
+// laneSeconds is how long Redis remembers the latest call of a lane: an hour, and
+// a minute because that is said each minute only.
+const (
+	laneSeconds = "3660"
+	laneRenewal = time.Minute
+)
 
 // pushAgain stores items unless the call has come through before. The
 // connection that it was made on is closed first, so that Redis cannot get to
@@ -152,15 +196,15 @@ func (b *Backend) pushAgain(used *lane, items []pushItem) error {
 		reply, err := b.run(pushScript, b.pushArguments(used, items)...)
 		return orPartly(reply, err, len(items))
 	}
-	return b.onNode(func(node *goredis.Client) error {
-		stored, err := node.Get(context.Background(), b.prefix+"gofer:push:"+used.name).Uint64()
+	return b.onLane(used, func() error {
+		stored, err := used.conn.Get(context.Background(), used.key).Uint64()
 		if err == nil && stored == used.number {
 			return nil
 		}
 		if err != nil && err != goredis.Nil {
 			return err
 		}
-		return b.pushOnce(node, used, items)
+		return b.pushOnce(used, items)
 	})
 }
 
@@ -197,10 +241,8 @@ func (b *Backend) withoutStored(items []pushItem) ([]pushItem, error) {
 }
 
 // forget ends the doubt about items that are stored for sure: they may be
-// pushed again.
+// pushed again. The caller holds mu.
 func (l *lanes) forget(items []pushItem) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if len(l.open) == 0 {
 		return
 	}

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -161,12 +162,12 @@ func (t *target) open(ctx context.Context, scheme string, s settings) (*Backend,
 		}))
 	case "redis+sentinel":
 		return connect(ctx, s, func(change func(*goredis.Options)) goredis.UniversalClient {
-			o := goredis.Options{PoolSize: t.pool, DialTimeout: t.dialing, ReadTimeout: t.reading, WriteTimeout: t.writing}
+			o := goredis.Options{PoolSize: t.pool, DialTimeout: t.dialing, ReadTimeout: t.reading, WriteTimeout: t.writing, Dialer: t.dial}
 			change(&o)
 			return goredis.NewFailoverClient(&goredis.FailoverOptions{
 				MasterName: t.master, SentinelAddrs: t.addresses,
 				SentinelUsername: t.sentinelUser, SentinelPassword: t.sentinelPass,
-				Username: t.user, Password: t.password, DB: t.database, ClientName: t.name, TLSConfig: t.tls, Dialer: t.dial,
+				Username: t.user, Password: t.password, DB: t.database, ClientName: t.name, TLSConfig: t.tls, Dialer: o.Dialer,
 				MaxRetries: o.MaxRetries, DialerRetries: o.DialerRetries, PoolSize: o.PoolSize, PoolTimeout: o.PoolTimeout,
 				DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
 				Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, PushNotificationProcessor: o.PushNotificationProcessor,
@@ -200,9 +201,17 @@ func (t *target) dial(ctx context.Context, network, address string) (net.Conn, e
 	return (&tls.Dialer{NetDialer: dialer, Config: t.tls}).DialContext(ctx, network, address)
 }
 
-// forCommands are the options of the client that makes requests. It never
-// makes one twice.
-func forCommands(o *goredis.Options) {
+// forCommands are the options of the client that makes requests.
+func (b *Backend) forCommands(o *goredis.Options) {
+	forRequests(o)
+	if o.Dialer == nil {
+		o.Dialer = goredis.NewDialer(o)
+	}
+	o.Dialer = b.wires.watch(o.Dialer)
+}
+
+// forRequests are the options of both clients. Neither makes a request twice.
+func forRequests(o *goredis.Options) {
 	o.MaxRetries = -1
 	o.MaxActiveConns = 0 // what waits is as many as there are queues
 	o.DialerRetries = 1
@@ -218,7 +227,7 @@ func forCommands(o *goredis.Options) {
 
 // forWaiting are those of the client whose connections wait in Redis.
 func (b *Backend) forWaiting(o *goredis.Options) {
-	forCommands(o)
+	forRequests(o)
 	o.Protocol = 3 // for notes
 	o.PushNotificationProcessor = b.names.processor()
 	o.PoolSize = 10_000 // as many as there are queues to wait for
@@ -227,8 +236,11 @@ func (b *Backend) forWaiting(o *goredis.Options) {
 
 func clusterMaker(template *goredis.ClusterOptions) func(change func(*goredis.Options)) goredis.UniversalClient {
 	return func(change func(*goredis.Options)) goredis.UniversalClient {
-		c, o := *template, goredis.Options{PoolSize: template.PoolSize}
+		c, o := *template, goredis.Options{
+			PoolSize: template.PoolSize, Dialer: template.Dialer, DialTimeout: cmp.Or(template.DialTimeout, 5*time.Second), TLSConfig: template.TLSConfig,
+		}
 		change(&o)
+		c.Dialer = o.Dialer
 		c.MaxRetries, c.DialerRetries, c.PoolSize = o.MaxRetries, o.DialerRetries, o.PoolSize
 		c.Protocol, c.DisableIdentity, c.MaintNotificationsConfig = o.Protocol, o.DisableIdentity, o.MaintNotificationsConfig
 		c.ContextTimeoutEnabled, c.PushNotificationProcessor = o.ContextTimeoutEnabled, o.PushNotificationProcessor

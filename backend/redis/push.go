@@ -137,6 +137,14 @@ func (b *Backend) pushBatch(ctx context.Context, items []pushItem) error {
 		b.flights.end()
 		return err
 	}
+	used.number++
+	if ctx.Done() == nil {
+		defer b.flights.end()
+		err := b.pushOn(used, items)
+		b.lanes.putAway(used, over, items, err)
+		<-b.lanes.room
+		return err
+	}
 	// The room is free again when the call has ended and the lane was put away.
 	var ends atomic.Int32
 	leave := func() {
@@ -145,33 +153,26 @@ func (b *Backend) pushBatch(ctx context.Context, items []pushItem) error {
 		}
 	}
 	defer leave()
-	used.number++
 	ended := make(chan struct{})
 	_, err = awaitBegun(ctx, b, func() (struct{}, error) {
 		defer leave()
 		defer close(ended)
-		err := b.pushOn(used, items)
-		if isOpen(err) {
-			used.leave() // the lane is not used any more
-		}
-		return struct{}{}, err
+		return struct{}{}, b.pushOn(used, items)
 	}, func(struct{}, error) { used.leave() })
-	switch {
-	case err == nil:
-		b.lanes.give(used)
-		b.lanes.forget(items)
-	case !isOpen(err):
-		b.lanes.give(used)
-	default:
-		b.lanes.doubt(used, ended, items)
-	}
+	b.lanes.putAway(used, ended, items, err)
 	return err
 }
 
+// pushOn stores items, except those that an earlier call in doubt has stored. The
+// lane has no connection after an error, with which it may not be used any more.
 func (b *Backend) pushOn(used *lane, items []pushItem) error {
 	left, err := b.withoutStored(items)
-	if err != nil || len(left) == 0 {
+	if err != nil {
+		used.leave()
 		return err
+	}
+	if len(left) == 0 {
+		return nil
 	}
 	err = b.pushLeft(used, left)
 	batch, partly := errors.AsType[*backend.BatchError](err)
@@ -192,101 +193,98 @@ func (b *Backend) pushLeft(used *lane, items []pushItem) error {
 		if again {
 			return b.pushAgain(used, items)
 		}
-		return b.onNode(func(node *goredis.Client) error {
-			// What was refused may be taken by another connection: that to a
-			// server which has become a replica never will.
-			err := used.connect(node)
-			if err == nil {
-				if err = b.pushOnce(used.conn, used, items); err == nil {
-					return nil
-				}
-			}
+		return b.onLane(used, func() error { return b.pushOnce(used, items) })
+	})
+}
+
+// onLane calls f when a lane has a connection, to the node that holds the keys.
+// What was refused may be taken by another connection: that to a server which
+// has become a replica never will.
+func (b *Backend) onLane(used *lane, f func() error) error {
+	return b.onNode(func(node *goredis.Client) error {
+		err := used.connect(b, node)
+		if err == nil {
+			err = f()
+		}
+		if err != nil {
 			used.leave()
-			return err
-		})
+		}
+		return err
 	})
 }
 
 // pushOnce stores items and the number of the call in one transaction, which
 // Redis does faster than a script.
-func (b *Backend) pushOnce(conn goredis.Cmdable, used *lane, items []pushItem) error {
-	ctx := context.Background()
-	pipe := conn.TxPipeline()
+func (b *Backend) pushOnce(used *lane, items []pushItem) error {
+	t, now := &used.transaction, time.Now()
+	t.begin()
 	for _, item := range items {
 		if item.status != "" {
-			pipe.Set(ctx, item.statusKey, item.status, openStatusSeconds*time.Second)
+			t.command(part{}, "SET", item.statusKey, item.status, "EX", number(openStatusSeconds))
 		}
 	}
 	if slices.ContainsFunc(items, func(i pushItem) bool { return i.delay != 0 && i.due == 0 }) {
 		// A script has to look whom to wake.
-		if pipe.Len() > 0 {
-			if _, err := pipe.Exec(ctx); err != nil {
+		if len(t.parts) > 0 {
+			if _, err := used.wire.exec(t, now); err != nil {
 				return err
 			}
 		}
-		reply, err := runOn(ctx, conn, pushScript, b.prefix, b.pushArguments(used, items))
+		reply, err := runOn(context.Background(), used.conn, pushScript, b.prefix, b.pushArguments(used, items))
 		return orPartly(reply, err, len(items))
 	}
 	var added []string
-	var made []pushed
-	all := len(items)
-	for len(items) > 0 {
-		item, same := items[0], 1
+	for first := 0; first < len(items); {
+		item, same := items[first], 1
 		if item.due != 0 {
-			b.pushDelayed(ctx, pipe, item)
+			b.pushDelayed(t, part{first, 1}, item)
 		} else {
-			for same < len(items) && items[same].queue == item.queue && items[same].due == 0 {
+			for first+same < len(items) && items[first+same].queue == item.queue && items[first+same].due == 0 {
 				same++
 			}
-			values := make([]any, same)
-			for i := range values {
-				values[i] = items[i].payload
+			t.open(part{first, same}, 2+same)
+			t.argument("RPUSH")
+			t.argument(b.prefix, "queue:", item.queue)
+			for _, item := range items[first : first+same] {
+				t.argument(item.payload)
 			}
-			made = append(made, pushed{pipe.RPush(ctx, b.prefix+"queue:"+item.queue, values...), all - len(items), same})
 		}
-		if b.forgotten(item.queue) {
-			pipe.SAdd(ctx, b.prefix+"queues", item.queue)
+		if b.forgotten(item.queue, now) {
+			t.command(part{}, "SADD", b.prefix+"queues", item.queue)
 			added = append(added, item.queue)
 		}
-		items = items[same:]
+		first += same
 	}
-	pipe.Do(ctx, "SET", b.prefix+"gofer:push:"+used.name, strconv.FormatUint(used.number, 10), "EX", laneSeconds)
-	_, err := pipe.Exec(ctx)
-	if err == nil {
-		now := time.Now()
+	used.record(t, now)
+	failures, err := used.wire.exec(t, now)
+	if err == nil && failures == nil {
 		for _, queue := range added {
 			b.known.Store(queue, now)
 		}
 	}
-	return partly(err, made, all)
-}
-
-// pushed is a command that has stored some of the items, or has not.
-type pushed struct {
-	command      *goredis.IntCmd
-	first, count int
-}
-
-// partly turns the error of a transaction into those of its items: Redis does
-// the other commands of one in which one fails, as for a key of the wrong type.
-func partly(err error, made []pushed, all int) error {
-	if _, replied := errors.AsType[goredis.Error](err); !replied || all == 1 {
+	if err != nil || failures == nil {
 		return err
 	}
+	return partly(failures, t.parts, len(items))
+}
+
+// partly turns the errors of the commands of a transaction into those of its
+// items: Redis does the other commands of one in which one fails, as for a key of
+// the wrong type.
+func partly(failures []error, parts []part, all int) error {
 	errs := make([]error, all)
-	for _, p := range made {
-		failure := p.command.Err()
+	for i, failure := range failures {
 		if failure == nil {
 			continue
 		}
-		for i := range p.count {
-			errs[p.first+i] = failure
+		if all == 1 {
+			return failure
+		}
+		for at := range parts[i].count {
+			errs[parts[i].first+at] = failure
 		}
 	}
-	if slices.Contains(errs, nil) && !goredis.HasErrorPrefix(err, "EXECABORT") {
-		return backend.NewBatchError(errs)
-	}
-	return err
+	return backend.NewBatchError(errs)
 }
 
 // orPartly is the same for the reply of the push script.
@@ -306,9 +304,9 @@ func orPartly(reply any, err error, all int) error {
 
 // forgotten reports whether a queue has to be added to the set of queues. That
 // is done at most once a second, in case that somebody has removed it.
-func (b *Backend) forgotten(queue string) bool {
+func (b *Backend) forgotten(queue string, now time.Time) bool {
 	at, ok := b.known.Load(queue)
-	return !ok || time.Since(at.(time.Time)) > time.Second
+	return !ok || now.Sub(at.(time.Time)) > time.Second
 }
 
 func (b *Backend) pushArguments(used *lane, items []pushItem) []any {

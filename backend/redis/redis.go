@@ -120,6 +120,7 @@ type Backend struct {
 	calls    atomic.Uint64 // numbers tokens and scheduled jobs
 	flights  flights
 	lanes    lanes
+	wires    wires
 	waiting  waiting
 	clock    clock
 	names    names
@@ -221,8 +222,8 @@ func connect(ctx context.Context, s settings, open func(change func(*goredis.Opt
 		settings: s,
 		prefix:   s.namespace + ":",
 		instance: strings.ToLower(rand.Text()[:12]),
-		client:   open(forCommands),
 	}
+	b.client = open(b.forCommands)
 	b.host, _ = os.Hostname()
 	b.life, b.die = context.WithCancel(context.Background())
 	b.lanes.room = make(chan struct{}, maxLanes)
