@@ -43,7 +43,8 @@ type receipt struct {
 	raw      []byte // of a malformed job: its own bytes
 
 	// Guarded by consumer.mu.
-	until    time.Time   // when the server takes it back unless it is touched
+	until    time.Time   // when the server takes it back unless it is touched, at the earliest
+	latest   time.Time   // and at the latest
 	leaseEnd time.Time   // until when it is touched
 	settling *settlement // the call that settles it, or has
 	outcome  error       // of settling, when that is done

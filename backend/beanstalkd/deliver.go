@@ -28,7 +28,7 @@ func (c *consumer) deliver(ctx context.Context, t taken, queues []string, lease 
 	for i, job := range t.jobs {
 		one := &candidates[i]
 		one.id, one.body, one.tube = job.ID, decodeBody(job.Body), queues[0]
-		one.asked = len(queues) > 1 || one.body.lease == 0 || one.body.failure != nil || !c.server.firsts.is(job.ID)
+		one.asked = len(queues) > 1 || one.body.lease == 0 || one.body.failure != nil || job.ID <= t.newAbove
 		if one.asked {
 			asked++
 		}
@@ -123,6 +123,7 @@ func (c *consumer) delivery(one *candidate, t taken, lease time.Duration) (*back
 			r.until = at
 		}
 	}
+	r.latest = t.answered.Add(r.ttr)
 	r.leaseEnd = from.Add(lease)
 	d.Receipt = r
 	c.hold(r)

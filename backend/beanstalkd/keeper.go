@@ -96,7 +96,7 @@ func (p *part) touch(ctx context.Context) error {
 	for _, r := range p.receipts {
 		request = appendCommand(request, "touch", r.id)
 	}
-	now := time.Now()
+	sent := time.Now()
 	s := p.consumer.server
 	replies, err := p.consumer.conn.Do(ctx, request, len(p.receipts))
 	if err != nil {
@@ -105,11 +105,12 @@ func (p *part) touch(ctx context.Context) error {
 		}
 		return s.explain(ctx, err)
 	}
+	now := time.Now()
 	p.consumer.mu.Lock()
 	defer p.consumer.mu.Unlock()
 	for i, r := range p.receipts {
 		if replies[i].Word == wire.Touched {
-			r.until = now.Add(r.ttr)
+			r.until, r.latest = sent.Add(r.ttr), now.Add(r.ttr)
 		} else {
 			r.until = time.Time{}
 		}
@@ -153,7 +154,7 @@ func (b *Backend) keep(receipts ...*receipt) {
 // consumer's mu.
 func (r *receipt) nextStep() time.Time {
 	if !r.leaseEnd.After(r.until) {
-		return r.until
+		return r.latest
 	}
 	at := r.until.Add(-2 * r.ttr / 3)
 	if last := r.leaseEnd.Add(-r.ttr); last.Before(at) {
@@ -194,8 +195,9 @@ func (b *Backend) lookAfter() {
 			if !at.IsZero() && (next.IsZero() || at.Before(next)) {
 				next = at
 			}
-			if over {
+			if over { // any command will do
 				c.conn.Start([]byte("list-tube-used\r\n"), 1, 0)
+				b.losses.tell()
 			}
 			if len(touch) > 0 {
 				p := &part{consumer: c, receipts: touch}
@@ -224,7 +226,7 @@ func (c *consumer) due(now time.Time) (touch []*receipt, over bool, next time.Ti
 		switch {
 		case r.settling != nil:
 			at = now.Add(time.Second) // see what has become of it
-		case !now.Before(r.until):
+		case !now.Before(r.latest):
 			over = true
 			delete(c.held, id)
 			continue

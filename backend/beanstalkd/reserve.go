@@ -228,6 +228,7 @@ type taken struct {
 	asked    time.Time // when the request was sent
 	answered time.Time
 	waited   bool
+	newAbove uint64 // jobs with larger numbers are handed out for the first time
 }
 
 const reserveNow = "reserve-with-timeout 0\r\n"
@@ -244,8 +245,9 @@ func (c *consumer) take(ctx context.Context, queues []string, n int, waits bool)
 	for range rest {
 		request = append(request, reserveNow...)
 	}
+	request = append(request, "stats\r\n"...)
 	t := taken{asked: time.Now(), waited: waits}
-	call := c.conn.Start(request, prepared+n, patience)
+	call := c.conn.Start(request, prepared+n+1, patience)
 	woken := c.await(ctx, call, waits)
 	t.answered = time.Now()
 	if woken != 0 { // it may be reserved by c, or still be ready
@@ -260,8 +262,9 @@ func (c *consumer) take(ctx context.Context, queues []string, n int, waits bool)
 			return t, c.server.refused(reply)
 		}
 	}
+	t.newAbove = c.server.observe(call.Replies[prepared+n])
 	t.jobs = call.Replies[prepared:][:0]
-	for _, reply := range call.Replies[prepared:] {
+	for _, reply := range call.Replies[prepared : prepared+n] {
 		switch reply.Word {
 		case wire.Reserved:
 			if reply.ID != woken {

@@ -17,7 +17,6 @@ type server struct {
 	backend *Backend
 	address string
 	control control
-	firsts  firsts
 
 	mu        sync.Mutex
 	shared    *wire.Conn      // guarded by mu: for what needs no connection of its own
@@ -28,6 +27,7 @@ type server struct {
 	down      error           // guarded by mu
 	watched   map[string]bool // guarded by mu: the queues that shared watches, see watch
 	paces     map[string]pace // guarded by mu: by queue
+	firsts    firsts          // guarded by mu
 }
 
 // dialing is an attempt to connect that several calls wait for.

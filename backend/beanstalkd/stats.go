@@ -101,6 +101,25 @@ func (s *tubeStats) set(name string, value []byte) {
 	}
 }
 
+// parseCounts reads the body of a reply to stats.
+func parseCounts(body []byte) (c counts) {
+	var accepted, open uint64
+	for name, value := range members(body) {
+		switch string(name) {
+		case "job-timeouts":
+			c.timeouts = number(value)
+		case "current-connections":
+			open = number(value)
+		case "total-connections":
+			accepted = number(value)
+		case "id":
+			c.server = string(value)
+		}
+	}
+	c.closed = accepted - open
+	return c
+}
+
 // all returns how many jobs there are in any state.
 func (s tubeStats) all() int {
 	n := 0

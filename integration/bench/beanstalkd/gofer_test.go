@@ -1,19 +1,13 @@
 package beanstalkd_test
 
 import (
-	"slices"
-
 	"github.com/goferhq/queue"
-	"github.com/goferhq/queue/backend"
+	_ "github.com/goferhq/queue/backend/beanstalkd"
 	"github.com/goferhq/queue/integration/bench"
 )
 
 // goferTube is where this library keeps what is in its default queue.
 const goferTube = queue.DefaultQueue
-
-// goferRuns tells whether the driver is linked in. Without it only the others
-// are measured.
-func goferRuns() bool { return slices.Contains(backend.DefaultRegistry.Schemes(), "beanstalkd") }
 
 // goferProducer is this library as a producer.
 func goferProducer(s *server) bench.Producer {

@@ -30,14 +30,11 @@ func putters(s *server) []putter {
 	singly := func(tube string, p bench.Producer) putter {
 		return putter{p.Name, tube, func(n int) error { return bench.Concurrently(goroutines, n, p.Enqueue) }}
 	}
-	all := []putter{
+	return []putter{
+		singly(goferTube, goferProducer(s)),
 		{"raw", rawTube, func(n int) error { return w.putAll(n, func(int) []byte { return body }) }},
 		singly(libraryTube, libraryProducer(s)),
 	}
-	if goferRuns() {
-		all = append([]putter{singly(goferTube, goferProducer(s))}, all...)
-	}
-	return all
 }
 
 // BenchmarkPut is the rate at which jobs are put one by one.
@@ -70,11 +67,7 @@ func BenchmarkPut(b *testing.B) {
 // drainers returns those that are compared. The others have no number of
 // workers: they are the same each time.
 func drainers(s *server, workers int) []bench.Drainer {
-	all := []bench.Drainer{loop(s), library(s)}
-	if goferRuns() {
-		all = append([]bench.Drainer{gofer(s, workers)}, all...)
-	}
-	return all
+	return []bench.Drainer{gofer(s, workers), loop(s), library(s)}
 }
 
 // BenchmarkDrain is the rate at which a backlog of jobs that do nothing is
@@ -108,15 +101,11 @@ func BenchmarkDrain(b *testing.B) {
 func cyclers(s *server, workers int, singly bool) []bench.Drainer {
 	two := loop(s)
 	two.Name = "loop2"
-	all := []bench.Drainer{cycle(s), two, library(s)}
-	switch {
-	case !goferRuns():
-	case singly:
-		all = append([]bench.Drainer{goferSingles(s, workers)}, all...)
-	default:
-		all = append([]bench.Drainer{gofer(s, workers)}, all...)
+	ours := gofer
+	if singly {
+		ours = goferSingles
 	}
-	return all
+	return []bench.Drainer{ours(s, workers), cycle(s), two, library(s)}
 }
 
 // BenchmarkCycle is the rate at which jobs that do nothing are put, reserved

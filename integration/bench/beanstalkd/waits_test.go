@@ -30,8 +30,15 @@ func waiters(s *server) []waiter {
 	const bareTube = "bare"
 	w := s.connect(bareTube)
 	s.tb.Cleanup(w.close)
-	other := libraryProducer(s)
-	all := []waiter{
+	other, ours := libraryProducer(s), goferProducer(s)
+	return []waiter{
+		{
+			name: ours.Name,
+			worker: func(handle func(number int)) (start, stop func()) {
+				return bench.GoferWorker(s.tb, bench.OpenGofer(s.tb, s.url, handle))
+			},
+			put: ours.Enqueue,
+		},
 		{
 			name:   "bare",
 			worker: func(handle func(number int)) (start, stop func()) { return loopWorker(s, bareTube, 1, handle) },
@@ -43,17 +50,6 @@ func waiters(s *server) []waiter {
 			put:    other.Enqueue,
 		},
 	}
-	if goferRuns() {
-		producer := goferProducer(s)
-		all = append([]waiter{{
-			name: producer.Name,
-			worker: func(handle func(number int)) (start, stop func()) {
-				return bench.GoferWorker(s.tb, bench.OpenGofer(s.tb, s.url, handle))
-			},
-			put: producer.Enqueue,
-		}}, all...)
-	}
-	return all
 }
 
 // BenchmarkLatency is how soon a job begins on a worker that has nothing else
@@ -101,11 +97,9 @@ func BenchmarkIdle(b *testing.B) {
 		for _, w := range waiters(s) {
 			measure(w.name, w.worker)
 		}
-		if goferRuns() {
-			measure("gofer-3q", func(handle func(number int)) (start, stop func()) {
-				q := bench.OpenGofer(b, s.url, handle, queue.Queues("first", "second", "third"))
-				return bench.GoferWorker(b, q)
-			})
-		}
+		measure("gofer-3q", func(handle func(number int)) (start, stop func()) {
+			q := bench.OpenGofer(b, s.url, handle, queue.Queues("first", "second", "third"))
+			return bench.GoferWorker(b, q)
+		})
 	})
 }
