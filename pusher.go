@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -75,6 +76,9 @@ func (p *pusher) next() {
 func (p *pusher) work(calls []*pushCall) {
 	for ; calls != nil; calls = p.gathered() {
 		p.pushAll(calls)
+		// Those that were waiting have their answer, but have not run yet. What
+		// they enqueue next is to be in the next batch, not in that after it.
+		runtime.Gosched()
 	}
 }
 
@@ -107,13 +111,21 @@ func (p *pusher) pushAll(calls []*pushCall) {
 	err := p.backend.Push(ctx, all)
 	offset := 0
 	for _, call := range calls {
-		errs := make([]error, len(call.messages))
-		for i := range errs {
-			errs[i] = backend.ErrorAt(err, offset+i)
-		}
-		offset += len(errs)
-		call.done <- backend.NewBatchError(errs)
+		call.done <- errorOf(err, offset, len(call.messages))
+		offset += len(call.messages)
 	}
+}
+
+// errorOf returns the error of n messages of a batch.
+func errorOf(err error, first, n int) error {
+	if err == nil {
+		return nil
+	}
+	errs := make([]error, n)
+	for i := range errs {
+		errs[i] = backend.ErrorAt(err, first+i)
+	}
+	return backend.NewBatchError(errs)
 }
 
 // contextOfAll returns a context that ends when that of every call has ended:
