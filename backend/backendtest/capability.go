@@ -41,9 +41,11 @@ const (
 	// for as long as its connection lives.
 	Leases Capability = "Leases"
 
-	// Order says that messages of one queue and priority come in the order in
-	// which they were pushed. Whether a broker is without it no test can tell:
-	// a listed Order is taken on trust.
+	// Order says that messages of one queue come in the order of their
+	// priorities, and those of the same priority in the order in which they
+	// were pushed. A queue that is spread over several servers has an order on
+	// each of them only. Whether a broker is without it no test can tell: a
+	// listed Order is taken on trust.
 	Order Capability = "Order"
 
 	// OldPlace says that a message that is released without a delay stands

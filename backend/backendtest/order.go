@@ -41,7 +41,7 @@ var order = []Case{
 	},
 	{
 		Name:  "is-by-priority",
-		Needs: []Capability{Priorities},
+		Needs: []Capability{Priorities, Order},
 		Why:   "Higher priority goes first, whenever it was pushed: that is what it is for.",
 		check: func(b *bench) {
 			messages := b.ofPriorities(0, 1, 2, 3, 4)
@@ -51,7 +51,7 @@ var order = []Case{
 	},
 	{
 		Name:  "is-by-priority-within-a-batch",
-		Needs: []Capability{Priorities},
+		Needs: []Capability{Priorities, Order},
 		Why:   "A worker that takes several messages at once takes the urgent ones.",
 		check: func(b *bench) {
 			messages := b.ofPriorities(0, 1, 2, 3)
@@ -61,7 +61,7 @@ var order = []Case{
 	},
 	{
 		Name:  "knows-priorities-below-zero",
-		Needs: []Capability{Priorities},
+		Needs: []Capability{Priorities, Order},
 		Why:   "Zero is the default, so that what may wait needs a priority below it.",
 		check: func(b *bench) {
 			limits := backend.LimitsOf(b.A.Backend)
@@ -91,7 +91,7 @@ var order = []Case{
 	},
 	{
 		Name:  "keeps-the-priority-of-a-retry",
-		Needs: []Capability{Priorities},
+		Needs: []Capability{Priorities, Order},
 		Why:   "An urgent job that failed once is still urgent.",
 		check: func(b *bench) {
 			high := b.ofPriorities(1)[0]
@@ -106,7 +106,7 @@ var order = []Case{
 	},
 	{
 		Name:  "keeps-the-priority-of-a-delayed-message",
-		Needs: []Capability{Priorities},
+		Needs: []Capability{Priorities, Order},
 		Why:   "An urgent job that was scheduled for now is urgent now.",
 		check: func(b *bench) {
 			high := b.ofPriorities(1)[0]

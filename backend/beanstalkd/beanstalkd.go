@@ -48,7 +48,9 @@
 //   - Pause is beanstalkd's pause-tube, which forgets: a job in the tube
 //     gofer.paused.NAME, which nobody takes, has workers pause it again.
 //   - beanstalkd can show the first job of a tube only. Peek, Remove and Purge walk
-//     over the numbers of all jobs, the newest first, at some 200,000 a second.
+//     over the numbers of all jobs, from that one on, at some 200,000 a second. A
+//     server in drain mode does not tell its newest number, and so cannot be
+//     listed.
 //   - A restart of the server forgets how often a job was handed out: attempts that
 //     its worker did not live to tell of then do not count.
 //

@@ -17,7 +17,7 @@ func (b *Backend) Check(ctx context.Context) ([]string, error) {
 	err := b.onAll(ctx, func(i int, s *server) error {
 		stats, err := s.control.stats(ctx)
 		if errors.Is(err, backend.ErrUnavailable) {
-			found[i] = []string{fmt.Sprintf("%v: the jobs that it holds wait until it is back; start it, or take it out of the URL", err)}
+			found[i] = []string{fmt.Sprintf("%v; the jobs that it holds wait until it is back: start it, or take it out of the URL", err)}
 			return nil
 		}
 		found[i] = s.warnings(stats)
@@ -39,7 +39,7 @@ func (s *server) warnings(stats map[string]string) (warnings []string) {
 		warnings = append(warnings, fmt.Sprintf("beanstalkd at %s has no binlog: a restart or a crash of it loses every job; run it with -b and a directory", s.address))
 	}
 	if drains(stats) {
-		warnings = append(warnings, fmt.Sprintf("beanstalkd at %s is in drain mode (SIGUSR1): it takes no new jobs, retries of its own included; restart it", s.address))
+		warnings = append(warnings, fmt.Sprintf("beanstalkd at %s is in drain mode (SIGUSR1): it takes neither new jobs nor retries; restart it", s.address))
 	}
 	return warnings
 }

@@ -63,7 +63,7 @@ func (s *server) dead(ctx context.Context, queue string, ids []uint64) ([]walked
 	if err != nil {
 		return nil, err
 	}
-	w := walk{server: s, tube: queue, states: []backend.State{backend.Dead}}
+	w := walk{server: s, tube: queue, state: backend.Dead}
 	var dead []walked
 	for i, reply := range replies {
 		if stats, ok, err := w.matches(reply); err != nil {
@@ -80,7 +80,7 @@ func (s *server) requeue(ctx context.Context, queue string, ids []uint64) (int, 
 	if err != nil {
 		return 0, err
 	}
-	bodies, err := s.bodies(ctx, idsOf(dead))
+	bodies, err := s.presentBodies(ctx, idsOf(dead))
 	if err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,9 +17,11 @@ import (
 // which their leases end, which is the entry's DueAt.
 //
 // A server has no list of what is in a tube. Peek goes over the IDs of its jobs
-// until it has found as many as there are, or as it needs: of the ready and the
-// dead, the first ones are found at once in most tubes, and the scheduled after
-// as many IDs as the server has given away since the oldest of them.
+// until it has found as many as there are, or as it needs. In most tubes the
+// first of the ready and of the dead are found at once; the scheduled take about
+// as long as it takes to go over all IDs since the oldest of them. While others
+// push and take jobs, some may be missing. A server in drain mode tells no new
+// ID, so that its jobs cannot be listed.
 func (b *Backend) Peek(ctx context.Context, queue string, state backend.State, offset, limit int) ([]*backend.Entry, error) {
 	if err := checkQueue(queue); err != nil {
 		return nil, err
@@ -34,7 +37,7 @@ func (b *Backend) Peek(ctx context.Context, queue string, state backend.State, o
 	}
 	most := offset + limit
 	if most < 0 {
-		most = int(^uint(0) >> 1)
+		most = math.MaxInt
 	}
 	lists := make([][]listed, len(b.servers))
 	err := b.onAll(ctx, func(i int, s *server) (err error) {
@@ -70,7 +73,7 @@ type listed struct {
 // list returns the first jobs of one server, at most that many, in the order of
 // Peek.
 func (s *server) list(ctx context.Context, queue string, state backend.State, most int) ([]listed, error) {
-	w := walk{server: s, tube: queue, states: []backend.State{state}}
+	w := walk{server: s, tube: queue, state: state}
 	var list []listed
 	first := 0 // how many at the head of list are certainly the first ones
 	err := w.run(ctx, func(jobs []walked, up bool) (more bool, err error) {
@@ -96,24 +99,11 @@ func (s *server) list(ctx context.Context, queue string, state backend.State, mo
 // Of the dead it always is: see order. Of the ready it is as long as they have
 // the priority of the first one.
 func (w *walk) follows(job walked) bool {
-	switch w.states[0] {
+	switch w.state {
 	case backend.Dead:
 		return true
 	case backend.Ready:
-		if w.head.Body == nil {
-			return false
-		}
-		if w.urgency == nil {
-			if first := decodeBody(w.head.Body); first.lease > 0 && first.malformed == nil {
-				pri := priorityOf(&first.message)
-				w.urgency = &pri
-			} else if job.id == w.head.ID {
-				w.urgency = &job.stats.pri
-			} else {
-				return false
-			}
-		}
-		return job.stats.pri == *w.urgency
+		return int64(job.stats.pri) == w.urgency
 	}
 	return false
 }
@@ -124,7 +114,7 @@ func (w *walk) follows(job walked) bool {
 // Jobs with smaller IDs than the first are of those who bury otherwise, and
 // were buried later than it.
 func (w *walk) order(x, y walked) int {
-	switch w.states[0] {
+	switch w.state {
 	case backend.Ready:
 		return cmp.Or(cmp.Compare(x.stats.pri, y.stats.pri), cmp.Compare(x.id, y.id))
 	case backend.Dead:
@@ -139,7 +129,7 @@ func (s *server) read(ctx context.Context, queue string, list []listed) ([]liste
 	for i, l := range list {
 		ids[i] = l.id
 	}
-	bodies, err := s.bodies(ctx, ids)
+	bodies, err := s.presentBodies(ctx, ids)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
 )
 
 func init() { backend.Register("beanstalkd", open) }
@@ -178,7 +179,7 @@ func (s *server) greet(ctx context.Context) (maxJob int, err error) {
 		return 0, fmt.Errorf("%w: beanstalkd at %s tells no max-job-size that could be used", backend.ErrUnavailable, s.address)
 	}
 	if drains(stats) {
-		return maxJob, fmt.Errorf("%w: beanstalkd at %s is in drain mode (SIGUSR1): it takes no jobs until it is restarted", backend.ErrUnavailable, s.address)
+		return maxJob, s.refused(wire.Reply{Word: wire.Draining})
 	}
 	return maxJob, nil
 }

@@ -2,31 +2,56 @@ package beanstalkd
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/goferhq/queue/backend"
 )
 
 // Remove deletes ready and scheduled jobs; see [backend.Remover]. It goes over
-// the IDs of all jobs of each server, as Peek does, until it has seen every job
+// the IDs of the jobs of each server, as Peek does, until it has seen every job
 // of the queue. One that is reserved meanwhile runs.
+//
+// While others push and take jobs of the queue, it may have to go over all IDs
+// that the server has given away before that is certain, unless what it looks
+// for are jobs by their ID and it has found each of them. Its context ends it.
 func (b *Backend) Remove(ctx context.Context, queue string, filters ...backend.Filter) (int, error) {
 	match, err := backend.MatchAny(filters)
 	if err != nil {
 		return 0, err
 	}
-	return b.removeThose(ctx, queue, func(held *stored) bool { return held.malformed == nil && match(&held.message) })
+	var mu sync.Mutex
+	missing := make(map[string]bool) // guarded by mu
+	for _, f := range filters {
+		missing[f.ID] = true // "" stays there
+	}
+	sure := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(missing) > 0
+	}
+	return b.removeThose(ctx, queue, sure, func(held *stored) bool {
+		if held.malformed != nil || !match(&held.message) {
+			return false
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		delete(missing, held.message.ID)
+		return true
+	})
 }
 
 // Purge deletes the ready and scheduled jobs of a queue; see [backend.Purger].
+// What is pushed meanwhile may stay.
 func (b *Backend) Purge(ctx context.Context, queue string) (int, error) {
-	return b.removeThose(ctx, queue, func(*stored) bool { return true })
+	always := func() bool { return true }
+	return b.removeThose(ctx, queue, always, func(*stored) bool { return true })
 }
 
 // removeThose deletes the ready and scheduled jobs that f takes, and returns how
 // many there were. A job whose burial has not been completed belongs to the
 // dead, which stay.
-func (b *Backend) removeThose(ctx context.Context, queue string, f func(*stored) bool) (int, error) {
+func (b *Backend) removeThose(ctx context.Context, queue string, sure func() bool, f func(*stored) bool) (int, error) {
 	if err := checkQueue(queue); err != nil {
 		return 0, err
 	}
@@ -35,12 +60,20 @@ func (b *Backend) removeThose(ctx context.Context, queue string, f func(*stored)
 	}
 	var total atomic.Int64
 	err := b.onAll(ctx, func(_ int, s *server) error {
-		w := walk{server: s, tube: queue, states: []backend.State{backend.Ready, backend.Scheduled}, sure: true}
-		return w.run(ctx, func(jobs []walked, _ bool) (bool, error) {
-			n, err := s.removeSome(ctx, queue, jobs, f)
-			total.Add(int64(n))
-			return true, err
-		})
+		// Scheduled ones first: they become ready meanwhile, and not the other
+		// way round.
+		for _, state := range []backend.State{backend.Scheduled, backend.Ready} {
+			w := walk{server: s, tube: queue, state: state, sure: sure}
+			err := w.run(ctx, func(jobs []walked, _ bool) (bool, error) {
+				n, err := s.removeSome(ctx, queue, jobs, f)
+				total.Add(int64(n))
+				return true, err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return int(total.Load()), err
 }

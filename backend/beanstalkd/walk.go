@@ -2,6 +2,7 @@ package beanstalkd
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -22,27 +23,30 @@ const (
 
 // walk is a search for the jobs of one tube. The server shows no more of a tube
 // than its first job in each state, so that the search goes over the IDs of all
-// jobs of the server: from the first job's upwards, where in most tubes all
-// others are, and then from there downwards. It ends when as many jobs have
-// been found as the server counts in the tube.
+// jobs of the server, from the first job's in both directions by turns: in most
+// tubes the others are right above it. It ends when as many jobs have been found
+// as the server counts in the tube.
 type walk struct {
 	server *server
 	tube   string
-	states []backend.State
+	state  backend.State
 
-	// sure is for those who must not miss a job that was there all the time.
-	// Jobs that were found and have left the tube since then do not count: they
-	// are asked for again before the walk ends.
-	sure bool
+	// sure, if not nil, reports whether no job may be missed that was there all
+	// the time. Those that were found and have left the tube since do not count
+	// then: they are asked for again before the walk ends. Otherwise they count,
+	// and of the ready so do those that were pushed since the walk began, which
+	// may come and go faster than they can be found.
+	sure func() bool
 
-	head     wire.Reply // the first job, when there is one state and it has one
-	newest   uint64     // that was looked at or is about to be
-	begin    uint64     // where the walk begins
-	up, down uint64     // what is looked at next in each direction
-	parts    int        // since newest was asked for
-	found    []uint64   // and left in the tube
-	rechecks int        // parts that must go by before found is asked for again
-	urgency  *uint32    // the priority of head; nil while it is not known
+	total    int      // jobs that the tube had ever been given when the walk began
+	newest   uint64   // that was looked at or is about to be
+	begin    uint64   // where the walk begins
+	urgency  int64    // the priority of the first ready job; -1 if it is not known
+	up, down uint64   // what is looked at next in each direction
+	wentUp   bool     // the last time
+	parts    int      // since newest was asked for
+	found    []uint64 // and left in the tube
+	rechecks int      // parts that must go by before found is asked for again
 }
 
 // walked is a job that a walk has found.
@@ -54,11 +58,14 @@ type walked struct {
 }
 
 // run calls visit with the jobs that are found, some at a time and by ascending
-// IDs, until visit returns false. While it goes upwards, up is true.
+// IDs, until visit returns false. If they were found on the way upwards, up is
+// true.
 func (w *walk) run(ctx context.Context, visit func(jobs []walked, up bool) (more bool, err error)) error {
-	if count, err := w.count(ctx); err != nil || count == 0 {
+	stats, err := w.count(ctx)
+	if err != nil || stats.jobs[w.state] == 0 {
 		return err
 	}
+	w.total = stats.total
 	if err := w.start(ctx); err != nil {
 		return err
 	}
@@ -67,7 +74,7 @@ func (w *walk) run(ctx context.Context, visit func(jobs []walked, up bool) (more
 		if err != nil || first == 0 {
 			return err
 		}
-		jobs, count, err := w.look(ctx, first, last)
+		jobs, stats, err := w.look(ctx, first, last)
 		if err != nil {
 			return err
 		}
@@ -79,38 +86,35 @@ func (w *walk) run(ctx context.Context, visit func(jobs []walked, up bool) (more
 		}
 		for _, job := range jobs {
 			if job.gone {
-				count-- // it was counted before
+				stats.jobs[w.state]-- // it was counted before
 			} else {
 				w.found = append(w.found, job.id)
 			}
 		}
-		if done, err := w.complete(ctx, count); err != nil || done {
+		if done, err := w.complete(ctx, stats); err != nil || done {
 			return err
 		}
 	}
 }
 
-// count returns how many jobs the tube has in the states.
-func (w *walk) count(ctx context.Context) (int, error) {
+// count asks for the stats of the tube.
+func (w *walk) count(ctx context.Context) (tubeStats, error) {
 	replies, err := w.server.do(ctx, appendTubeStats(nil, w.tube), 1)
 	if err != nil {
-		return 0, err
+		return tubeStats{}, err
 	}
 	return w.counted(replies[0])
 }
 
-func (w *walk) counted(reply wire.Reply) (n int, err error) {
+// counted reads the reply to a stats-tube. A tube that does not exist is empty.
+func (w *walk) counted(reply wire.Reply) (tubeStats, error) {
 	switch reply.Word {
 	case wire.OK:
-		stats := parseTubeStats(reply.Body)
-		for _, state := range w.states {
-			n += stats.jobs[state]
-		}
-		return n, nil
+		return parseTubeStats(reply.Body), nil
 	case wire.NotFound:
-		return 0, nil
+		return tubeStats{}, nil
 	}
-	return 0, w.server.refused(reply)
+	return tubeStats{}, w.server.refused(reply)
 }
 
 // start finds where to begin.
@@ -118,33 +122,50 @@ func (w *walk) start(ctx context.Context) (err error) {
 	if w.newest, err = w.server.newest(ctx); err != nil {
 		return err
 	}
-	w.begin = w.newest + 1
-	var request []byte
-	commands := 0
-	for _, state := range w.states {
-		if peek := peeks[state]; peek != "" {
-			request = append(request, peek...)
-			commands++
-		}
-	}
-	if commands > 0 {
-		heads, err := w.server.inTube(ctx, w.tube, request, commands)
+	// The first job may be gone before its priority is asked for. Without that,
+	// a walk for ready jobs has to find them all.
+	w.urgency = -1
+	for tries := 5; tries > 0 && w.urgency < 0; tries-- {
+		head, err := w.head(ctx)
 		if err != nil {
 			return err
 		}
-		for _, head := range heads {
-			switch head.Word {
-			case wire.Found:
-				w.begin = min(w.begin, head.ID)
-				w.head = head
-			case wire.NotFound:
-			default:
-				return w.server.refused(head)
-			}
+		w.begin = min(head, w.newest+1)
+		if w.state != backend.Ready || w.begin > w.newest {
+			break
+		}
+		replies, err := w.server.do(ctx, appendCommand(nil, "stats-job", head), 1)
+		if err != nil {
+			return err
+		}
+		if stats, ok, err := w.matches(replies[0]); err != nil {
+			return err
+		} else if ok {
+			w.urgency = int64(stats.pri)
 		}
 	}
 	w.up, w.down = w.begin, w.begin-1
 	return nil
+}
+
+// head returns the ID of the first job of the tube, or the largest there is when
+// the server does not show one.
+func (w *walk) head(ctx context.Context) (uint64, error) {
+	peek := peeks[w.state]
+	if peek == "" {
+		return math.MaxUint64, nil
+	}
+	replies, err := w.server.inTube(ctx, w.tube, []byte(peek), 1)
+	if err != nil {
+		return 0, err
+	}
+	switch replies[0].Word {
+	case wire.Found:
+		return replies[0].ID, nil
+	case wire.NotFound:
+		return math.MaxUint64, nil
+	}
+	return 0, w.server.refused(replies[0])
 }
 
 // peeks are the commands that show the first job of the tube that is used.
@@ -167,23 +188,21 @@ func (w *walk) next(ctx context.Context) (first, last uint64, up bool, err error
 		}
 	}
 	w.parts++
-	if w.up <= w.newest {
+	w.wentUp = w.up <= w.newest && (w.down == 0 || !w.wentUp)
+	switch {
+	case w.wentUp:
 		first, last = w.up, min(w.up+walkPart-1, w.newest)
 		w.up = last + 1
-		return first, last, true, nil
+	case w.down > 0:
+		first, last = max(w.down, walkPart)-walkPart+1, w.down
+		w.down = first - 1
 	}
-	if w.down == 0 {
-		return 0, 0, false, nil
-	}
-	last = w.down
-	first = max(last, walkPart) - walkPart + 1
-	w.down = first - 1
-	return first, last, false, nil
+	return first, last, w.wentUp, nil
 }
 
 // look returns those of the jobs from first to last that are searched for, and
-// how many such jobs the tube has.
-func (w *walk) look(ctx context.Context, first, last uint64) (jobs []walked, count int, err error) {
+// the stats of the tube right after.
+func (w *walk) look(ctx context.Context, first, last uint64) (jobs []walked, tube tubeStats, err error) {
 	request := make([]byte, 0, 32*walkPart)
 	for id := first; id <= last; id++ {
 		request = appendCommand(request, "stats-job", id)
@@ -191,18 +210,18 @@ func (w *walk) look(ctx context.Context, first, last uint64) (jobs []walked, cou
 	commands := int(last-first) + 1
 	replies, err := w.server.do(ctx, appendTubeStats(request, w.tube), commands+1)
 	if err != nil {
-		return nil, 0, err
+		return nil, tube, err
 	}
 	now := time.Now()
 	for i, reply := range replies[:commands] {
 		if stats, ok, err := w.matches(reply); err != nil {
-			return nil, 0, err
+			return nil, tube, err
 		} else if ok {
 			jobs = append(jobs, walked{id: first + uint64(i), stats: stats, at: now})
 		}
 	}
-	count, err = w.counted(replies[commands])
-	return jobs, count, err
+	tube, err = w.counted(replies[commands])
+	return jobs, tube, err
 }
 
 // matches reads the reply to a stats-job.
@@ -210,20 +229,28 @@ func (w *walk) matches(reply wire.Reply) (stats jobStats, ok bool, err error) {
 	switch reply.Word {
 	case wire.OK:
 		stats = parseJobStats(reply.Body)
-		return stats, stats.tube == w.tube && slices.Contains(w.states, stats.state), nil
+		return stats, stats.tube == w.tube && stats.state == w.state, nil
 	case wire.NotFound:
 		return stats, false, nil
 	}
 	return stats, false, w.server.refused(reply)
 }
 
-// complete reports whether the count jobs of the tube have all been found.
-func (w *walk) complete(ctx context.Context, count int) (bool, error) {
+// complete reports whether the walk can end, by the stats of the tube.
+func (w *walk) complete(ctx context.Context, stats tubeStats) (bool, error) {
 	if w.rechecks > 0 {
 		w.rechecks--
 	}
-	if len(w.found) < count || !w.sure || count <= 0 {
-		return len(w.found) >= count, nil
+	count := stats.jobs[w.state]
+	if w.sure == nil || !w.sure() {
+		fresh := 0
+		if w.state == backend.Ready {
+			fresh = max(stats.total-w.total, 0)
+		}
+		return len(w.found)+fresh >= count, nil
+	}
+	if len(w.found) < count || count <= 0 {
+		return count <= 0, nil
 	}
 	if w.rechecks > 0 {
 		return false, nil
@@ -272,72 +299,4 @@ func (s *server) newest(ctx context.Context) (uint64, error) {
 	}
 	_, err = s.do(ctx, request, commands)
 	return replies[0].ID, err
-}
-
-// inTube sends commands that are about the tube which is used, and waits for
-// their replies.
-func (s *server) inTube(ctx context.Context, tube string, request []byte, commands int) ([]wire.Reply, error) {
-	conn, err := s.conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	replies, err := conn.Put(request, commands, tube, tube).Wait(ctx)
-	return replies, s.explain(ctx, err)
-}
-
-// bodies returns the bodies of jobs, nil for those that are gone.
-func (s *server) bodies(ctx context.Context, ids []uint64) ([][]byte, error) {
-	all := make([][]byte, 0, len(ids))
-	part := max(1, min(walkPart, maxBodies/max(1, s.backend.maxBody)))
-	for ids := range slices.Chunk(ids, part) {
-		if err := s.backend.usable(ctx); err != nil {
-			return nil, err
-		}
-		var request []byte
-		for _, id := range ids {
-			request = appendCommand(request, "peek", id)
-		}
-		replies, err := s.do(ctx, request, len(ids))
-		if err != nil {
-			return nil, err
-		}
-		for _, reply := range replies {
-			switch reply.Word {
-			case wire.Found:
-				all = append(all, reply.Body)
-			case wire.NotFound:
-				all = append(all, nil)
-			default:
-				return nil, s.refused(reply)
-			}
-		}
-	}
-	return all, nil
-}
-
-// maxBodies is how many bytes of bodies are asked for in one request, about.
-const maxBodies = 4 << 20
-
-// remove deletes jobs and reports for each whether it was there.
-func (s *server) remove(ctx context.Context, ids []uint64) (deleted []bool, err error) {
-	for ids := range slices.Chunk(ids, walkPart) {
-		if err := s.backend.usable(ctx); err != nil {
-			return deleted, err
-		}
-		var request []byte
-		for _, id := range ids {
-			request = appendCommand(request, "delete", id)
-		}
-		replies, err := s.do(ctx, request, len(ids))
-		for _, reply := range replies {
-			if reply.Word != wire.Deleted && reply.Word != wire.NotFound && err == nil {
-				err = s.refused(reply)
-			}
-			deleted = append(deleted, reply.Word == wire.Deleted)
-		}
-		if err != nil {
-			return deleted, err
-		}
-	}
-	return deleted, nil
 }

@@ -70,25 +70,24 @@ func readReply(r *bufio.Reader) (Reply, error) {
 	if err != nil || size < 0 {
 		return reply, err
 	}
-	reply.Body, err = readBody(r, size)
-	return reply, err
+	body := make([]byte, size+len(lineEnd))
+	if _, err := io.ReadFull(r, body); err != nil {
+		return reply, err
+	}
+	if string(body[size:]) == lineEnd {
+		reply.Body = body[:size:size]
+		return reply, nil
+	}
+	if reply.Word == Found {
+		// The server sends a job that is peeked at from where it keeps it, also
+		// when it has been deleted since the command and there is something
+		// else now.
+		return Reply{Word: NotFound}, nil
+	}
+	return reply, fmt.Errorf("%w: no end of line after %d bytes", errProtocol, size)
 }
 
-// readBody reads size bytes and the end of their line.
-func readBody(r *bufio.Reader, size int) ([]byte, error) {
-	body := make([]byte, size)
-	if _, err := io.ReadFull(r, body); err != nil {
-		return nil, err
-	}
-	for _, want := range []byte("\r\n") {
-		if got, err := r.ReadByte(); err != nil {
-			return nil, err
-		} else if got != want {
-			return nil, fmt.Errorf("%w: no end of line after %d bytes", errProtocol, size)
-		}
-	}
-	return body, nil
-}
+const lineEnd = "\r\n"
 
 // parseLine reads the line of a reply, and returns the size of the body that
 // follows it, or -1.
