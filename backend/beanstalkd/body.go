@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"strconv"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // own is the member that this driver adds to an envelope, always as the last:
 //
 //	"gofer":{"ttr":30}
-//	"gofer":{"ttr":30,"attempt":5,"failure":{…}}     of a job that was buried
+//	"gofer":{"ttr":30,"attempt":5,"priority":1024,"failure":{…}}     of one that was buried
 //
 // The server tells the TTR of a job only to who asks for it, one by one. A job
 // without this member is of a foreign producer and is asked for.
@@ -24,6 +25,10 @@ type ownFields struct {
 	TTR     int              `json:"ttr"`
 	Attempt int              `json:"attempt,omitempty"` // when it was buried
 	Failure *backend.Failure `json:"failure,omitempty"`
+
+	// Priority is the server's, of a job that was buried. One with a failure
+	// that has another priority was stored to be buried, and is not yet.
+	Priority uint32 `json:"priority,omitempty"`
 }
 
 // What the bodies of jobs end and begin with.
@@ -48,6 +53,23 @@ type stored struct {
 	// attempt is that of the message when it was buried; message has none then,
 	// since a job that is kicked starts anew.
 	attempt int
+
+	priority uint32 // the server's, of a job that was buried
+}
+
+// isUnfinished reports whether a job was stored to be buried, and whoever did
+// that came no further. What the server counts would not tell: it forgets that
+// when it is restarted.
+func (s *stored) isUnfinished(priority uint32) bool {
+	return s.failure != nil && priority != s.priority
+}
+
+// unfinishedPriority is that of a job which is to be buried with priority.
+func unfinishedPriority(priority uint32) uint32 {
+	if priority == math.MaxUint32 {
+		return math.MaxUint32 - 1
+	}
+	return math.MaxUint32
 }
 
 // appendBody appends the body of a job with a TTR of lease seconds.
@@ -98,7 +120,7 @@ func decodeBody(raw []byte) (s stored) {
 	if value == nil || json.Unmarshal(value, &fields) != nil || fields.TTR <= 0 || fields.Attempt < 0 {
 		return s
 	}
-	s.lease, s.attempt, s.failure = fields.TTR, fields.Attempt, fields.Failure
+	s.lease, s.attempt, s.failure, s.priority = fields.TTR, fields.Attempt, fields.Failure, fields.Priority
 	if delete(s.message.Extra, own); len(s.message.Extra) == 0 {
 		s.message.Extra = nil
 	}
@@ -115,7 +137,7 @@ func (s *stored) unwrap() bool {
 	if !found || json.Unmarshal(line, &fields) != nil || fields.TTR <= 0 || fields.Failure == nil {
 		return false
 	}
-	s.raw, s.lease, s.failure = rest, fields.TTR, fields.Failure
+	s.raw, s.lease, s.failure, s.priority = rest, fields.TTR, fields.Failure, fields.Priority
 	s.message, s.malformed = backend.DecodeEnvelope(rest)
 	return true
 }
@@ -141,7 +163,7 @@ func buriedBody(b backend.Burial, lease, limit int) ([]byte, bool) {
 const shortError = 200
 
 func appendBuried(b backend.Burial, failure *backend.Failure, lease int) ([]byte, bool) {
-	fields := ownFields{TTR: lease, Failure: failure}
+	fields := ownFields{TTR: lease, Failure: failure, Priority: receiptOf(b.Delivery).priority}
 	if b.Message == nil {
 		line, err := json.Marshal(fields)
 		if err != nil {

@@ -44,9 +44,8 @@ func (c *consumer) deliver(ctx context.Context, t taken, queues []string, lease 
 		one := &candidates[i]
 		switch {
 		case one.missing:
-		case one.body.failure != nil && one.stats.buries == 0:
-			// Whoever buried it stored it, and came no further.
-			c.conn.Start(appendBury(nil, one.id, one.stats.pri), 1, 0)
+		case one.body.isUnfinished(one.stats.pri):
+			c.conn.Start(appendBury(nil, one.id, one.body.priority), 1, 0)
 		default:
 			d, r := c.delivery(one, t, lease)
 			deliveries, receipts = append(deliveries, d), append(receipts, r)

@@ -92,7 +92,7 @@ func (s *server) removeSome(ctx context.Context, queue string, jobs []walked, f 
 			continue
 		}
 		held := s.decode(queue, jobs[i], body)
-		if beingBuried(&held, jobs[i].stats) || !f(&held) {
+		if held.isUnfinished(jobs[i].stats.pri) || !f(&held) {
 			continue
 		}
 		taken, places = append(taken, jobs[i].id), append(places, i)
@@ -102,10 +102,4 @@ func (s *server) removeSome(ctx context.Context, queue string, jobs []walked, f 
 		jobs[places[i]].gone = ok
 	}
 	return trues(deleted), err
-}
-
-// beingBuried reports whether a job that is not buried is on its way there, and
-// not one that was buried and has been made ready by a kick.
-func beingBuried(held *stored, stats jobStats) bool {
-	return held.failure != nil && stats.buries == 0
 }

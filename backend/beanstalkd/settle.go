@@ -104,7 +104,7 @@ func (p *puts) addBuried(b *Backend, burial backend.Burial) error {
 	r := receiptOf(burial.Delivery)
 	lease := int(r.ttr / time.Second)
 	if body, ok := buriedBody(burial, lease, b.maxBody); ok {
-		p.command(burial.Delivery.Queue, r.priority, seconds(unfinished), lease, body)
+		p.command(burial.Delivery.Queue, unfinishedPriority(r.priority), seconds(unfinished), lease, body)
 	}
 	return nil
 }
