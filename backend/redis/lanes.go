@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strconv"
@@ -82,13 +83,14 @@ func init() { close(over) }
 func (l *lanes) putAway(used *lane, ended <-chan struct{}, items []pushItem, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if isOpen(err) {
-		l.doubt(used, ended, items)
-		return
-	}
-	l.idle = append(l.idle, used)
-	if err == nil {
+	switch {
+	case err == nil:
+		l.idle = append(l.idle, used)
 		l.forget(items)
+	case isOpen(err):
+		l.doubt(used, ended, items)
+	case !errors.Is(err, backend.ErrClosed): // with which the call may still go on
+		l.idle = append(l.idle, used)
 	}
 }
 

@@ -58,7 +58,7 @@ func (t *transaction) command(stores part, arguments ...string) {
 	}
 }
 
-// argument adds one, of which there are two pieces or one.
+// argument adds one, which may be in pieces.
 func (t *transaction) argument(pieces ...string) {
 	size := 0
 	for _, piece := range pieces {
