@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goferhq/queue/backend"
 )
@@ -102,12 +103,13 @@ func decodeBody(raw []byte) (s stored) {
 	if end := len(raw) - len(ownEnd); bytes.HasSuffix(raw, []byte(ownEnd)) {
 		begin := bytes.LastIndex(raw[:end], []byte(ownBegin))
 		if begin >= 0 && end-begin < len(ownBegin)+12 {
-			if lease, err := strconv.Atoi(string(raw[begin+len(ownBegin) : end])); err == nil && lease > 0 {
+			lease, err := strconv.Atoi(string(raw[begin+len(ownBegin) : end]))
+			if isJSON := raw[begin+len(ownBegin)] > '0'; err == nil && isJSON && isLease(lease) {
 				// Most jobs: nothing else is unknown, and no map is needed.
 				raw[begin] = '}'
 				s.message, s.malformed = backend.DecodeEnvelope(raw[:begin+1])
 				raw[begin] = ','
-				if s.malformed == nil {
+				if s.malformed == nil && s.message.Extra[own] == nil {
 					s.lease = lease
 					return s
 				}
@@ -117,7 +119,7 @@ func decodeBody(raw []byte) (s stored) {
 	s.message, s.malformed = backend.DecodeEnvelope(raw)
 	var fields ownFields
 	value := s.message.Extra[own]
-	if value == nil || json.Unmarshal(value, &fields) != nil || fields.TTR <= 0 || fields.Attempt < 0 {
+	if value == nil || json.Unmarshal(value, &fields) != nil || !isLease(fields.TTR) || fields.Attempt < 0 {
 		return s
 	}
 	s.lease, s.attempt, s.failure, s.priority = fields.TTR, fields.Attempt, fields.Failure, fields.Priority
@@ -127,6 +129,9 @@ func decodeBody(raw []byte) (s stored) {
 	return s
 }
 
+// isLease reports whether a job can have that TTR.
+func isLease(ttr int) bool { return ttr > 0 && int64(ttr) <= maxSeconds }
+
 // unwrap takes the line of a burial off raw.
 func (s *stored) unwrap() bool {
 	if !bytes.HasPrefix(s.raw, []byte(wrapBegin)) {
@@ -134,7 +139,7 @@ func (s *stored) unwrap() bool {
 	}
 	line, rest, found := bytes.Cut(s.raw[len(wrapBegin):], []byte(wrapEnd))
 	var fields ownFields
-	if !found || json.Unmarshal(line, &fields) != nil || fields.TTR <= 0 || fields.Failure == nil {
+	if !found || json.Unmarshal(line, &fields) != nil || !isLease(fields.TTR) || fields.Failure == nil {
 		return false
 	}
 	s.raw, s.lease, s.failure, s.priority = rest, fields.TTR, fields.Failure, fields.Priority
@@ -146,13 +151,20 @@ func (s *stored) unwrap() bool {
 // failure as much as there is room for. It returns false when there is none.
 func buriedBody(b backend.Burial, lease, limit int) ([]byte, bool) {
 	failure := b.Failure
+	if b.Message != nil {
+		limit = min(limit, backend.MaxEnvelope) // or it would be malformed
+	}
 	body, ok := appendBuried(b, &failure, lease)
 	if ok && len(body) > limit {
 		failure.Backtrace = nil
 		body, ok = appendBuried(b, &failure, lease)
 	}
 	if ok && len(body) > limit && len(failure.Error) > shortError {
-		failure.Error = failure.Error[:shortError] + "…"
+		end := shortError
+		for end > shortError-utf8.UTFMax && !utf8.RuneStart(failure.Error[end]) {
+			end--
+		}
+		failure.Error = failure.Error[:end] + "…"
 		body, ok = appendBuried(b, &failure, lease)
 	}
 	return body, ok && len(body) <= limit

@@ -198,17 +198,16 @@ func (c *consumer) hold(r *receipt) {
 	c.held[r.id] = r
 }
 
-// watch appends to request the commands after which exactly those tubes are
-// watched, and the one that ends the waiting. It returns how many there are.
-func (c *consumer) watch(request []byte, tubes []string) ([]byte, int) {
-	commands := 0
+// watch returns the commands after which exactly those tubes are watched, and
+// the one that ends the waiting, and how many they are.
+func (c *consumer) watch(tubes []string) (request []byte, commands int) {
 	add := func(command, tube string) {
 		request = append(append(append(append(request, command...), ' '), tube...), '\r', '\n')
 		commands++
 	}
 	wanted := append([]string{c.wake}, tubes...)
 	if slices.Equal(wanted, c.tubes) {
-		return request, 0
+		return nil, 0
 	}
 	for _, tube := range wanted {
 		if !slices.Contains(c.tubes, tube) {
@@ -222,62 +221,4 @@ func (c *consumer) watch(request []byte, tubes []string) ([]byte, int) {
 	}
 	c.tubes = wanted
 	return request, commands
-}
-
-// await waits for a call to take jobs. When ctx ends first, or the server does
-// not keep its time, it ends the waiting in the server, in a way that no job is
-// taken and dropped unseen: the server would count that as an attempt. It
-// returns the id of the job that it used for that, or 0.
-func (c *consumer) await(ctx context.Context, call *wire.Call, waits bool) (woken uint64) {
-	var late <-chan time.Time
-	if waits {
-		timer := time.NewTimer((waitSeconds + 1) * time.Second)
-		defer timer.Stop()
-		late = timer.C
-	}
-	select {
-	case <-call.Done:
-		return 0
-	case <-ctx.Done():
-	case <-c.server.backend.life.Done():
-	case <-late: // see keeper: a server of 1.12 may have forgotten
-	}
-	patience := time.NewTimer(maxGoodbye)
-	defer patience.Stop()
-	if waits {
-		woken = c.interrupt(patience.C)
-	}
-	select {
-	case <-call.Done:
-	case <-patience.C:
-		c.conn.Close() // what it has taken goes back
-		<-call.Done
-	}
-	return woken
-}
-
-// maxGoodbye is how long a server may take to end a call whose context is over.
-const maxGoodbye = 300 * time.Millisecond
-
-// interrupt puts a job into the tube that only c watches.
-func (c *consumer) interrupt(patience <-chan time.Time) uint64 {
-	s := c.server
-	s.mu.Lock()
-	conn := s.shared
-	s.mu.Unlock()
-	if conn == nil {
-		return 0
-	}
-	call := conn.Put([]byte("put 0 0 60 1\r\nx\r\n"), 1, c.wake, c.wake)
-	select {
-	case <-call.Done:
-	case <-patience:
-		c.conn.Close()
-		return 0
-	}
-	if call.Err != nil || call.Replies[0].Word != wire.Inserted {
-		c.conn.Close()
-		return 0
-	}
-	return call.Replies[0].ID
 }

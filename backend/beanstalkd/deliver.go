@@ -1,7 +1,6 @@
 package beanstalkd
 
 import (
-	"context"
 	"time"
 
 	"github.com/goferhq/queue/backend"
@@ -18,45 +17,37 @@ type candidate struct {
 	missing bool // the server does not know it any more
 }
 
-// deliver makes deliveries of the jobs that c has taken from queues.
-func (c *consumer) deliver(ctx context.Context, t taken, queues []string, lease time.Duration) ([]*backend.Delivery, error) {
-	if len(t.jobs) == 0 {
-		return nil, nil
+// deliver makes deliveries of the jobs that were taken.
+func (a *asking) deliver() []*backend.Delivery {
+	if len(a.candidates) == 0 {
+		return nil
 	}
-	candidates := make([]candidate, len(t.jobs))
-	asked := 0
-	for i, job := range t.jobs {
-		one := &candidates[i]
-		one.id, one.body, one.tube = job.ID, decodeBody(job.Body), queues[0]
-		one.asked = len(queues) > 1 || one.body.lease == 0 || one.body.failure != nil || job.ID <= t.newAbove
-		if one.asked {
-			asked++
+	c := a.consumer
+	if a.unknown > 0 {
+		if a.err = c.ask(a.candidates, a.unknown); a.err != nil {
+			return nil
 		}
 	}
-	if asked > 0 {
-		if err := c.ask(ctx, candidates, asked); err != nil {
-			return nil, c.server.explain(ctx, err)
-		}
-	}
-	deliveries := make([]*backend.Delivery, 0, len(candidates))
-	receipts := make([]*receipt, 0, len(candidates))
-	for i := range candidates {
-		one := &candidates[i]
+	deliveries := make([]*backend.Delivery, 0, len(a.candidates))
+	receipts := make([]*receipt, 0, len(a.candidates))
+	for i := range a.candidates {
+		one := &a.candidates[i]
 		switch {
 		case one.missing:
 		case one.body.isUnfinished(one.stats.pri):
 			c.conn.Start(appendBury(nil, one.id, one.body.priority), 1, 0)
 		default:
-			d, r := c.delivery(one, t, lease)
+			d, r := a.delivery(one)
 			deliveries, receipts = append(deliveries, d), append(receipts, r)
 		}
 	}
 	c.server.backend.keep(receipts...)
-	return deliveries, nil
+	return deliveries
 }
 
-// ask asks the server about those of candidates that are to be asked about.
-func (c *consumer) ask(ctx context.Context, candidates []candidate, n int) error {
+// ask asks the server about those of candidates that it is to be asked about.
+// When it fails, so has the connection, and what it has taken goes back.
+func (c *consumer) ask(candidates []candidate, n int) error {
 	request := make([]byte, 0, n*24)
 	for i := range candidates {
 		if candidates[i].asked {
@@ -64,7 +55,7 @@ func (c *consumer) ask(ctx context.Context, candidates []candidate, n int) error
 		}
 	}
 	call := c.conn.Start(request, n, 0)
-	c.await(ctx, call, false)
+	<-call.Done
 	if call.Err != nil {
 		return call.Err
 	}
@@ -83,15 +74,16 @@ func (c *consumer) ask(ctx context.Context, candidates []candidate, n int) error
 		case wire.NotFound:
 			one.missing = true
 		default:
-			c.conn.Close() // what it has taken goes back
+			c.conn.Close()
 			return c.server.refused(reply)
 		}
 	}
 	return nil
 }
 
-// delivery makes a delivery of a job, which c then holds.
-func (c *consumer) delivery(one *candidate, t taken, lease time.Duration) (*backend.Delivery, *receipt) {
+// delivery makes a delivery of a job, which the consumer then holds.
+func (a *asking) delivery(one *candidate) (*backend.Delivery, *receipt) {
+	c := a.consumer
 	d := &backend.Delivery{Message: one.body.message, Deliveries: 1, Raw: one.body.raw, Malformed: one.body.malformed}
 	d.Queue = one.tube
 	r := &receipt{consumer: c, id: one.id, raw: one.body.raw, ttr: time.Duration(one.body.lease) * time.Second}
@@ -111,9 +103,9 @@ func (c *consumer) delivery(one *candidate, t taken, lease time.Duration) (*back
 			d.ID = foreignID(c.server.address, one.id)
 		}
 	}
-	from := t.asked
-	if t.waited {
-		from = t.answered
+	from := a.sent
+	if a.waits {
+		from = a.call.Began
 	}
 	r.until = from.Add(r.ttr)
 	if left := time.Duration(one.stats.timeLeft+1) * time.Second; one.asked && left < r.ttr {
@@ -122,8 +114,8 @@ func (c *consumer) delivery(one *candidate, t taken, lease time.Duration) (*back
 			r.until = at
 		}
 	}
-	r.latest = t.answered.Add(r.ttr)
-	r.leaseEnd = from.Add(lease)
+	r.latest = a.answered.Add(r.ttr)
+	r.leaseEnd = from.Add(a.lease)
 	d.Receipt = r
 	c.hold(r)
 	return d, r

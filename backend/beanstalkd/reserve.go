@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/goferhq/queue/backend"
-	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
 )
 
 // Reserve lends ready jobs; see [backend.Backend]. While there are none it
@@ -147,38 +145,8 @@ func (s *server) takeWhenUp(ctx context.Context, queues []string, max int, lease
 	}
 }
 
-// waitSeconds is how long a server is asked to wait for a job. A server that
-// vanishes without a word is noticed after that time.
-const waitSeconds = 30
-
 // retryPause is how long a server that is down is left alone while others work.
 const retryPause = time.Second
-
-// take takes up to max jobs, and waits for the first if it is to. It returns
-// more when it got as many as it asked for.
-func (s *server) take(ctx context.Context, queues []string, max int, lease time.Duration, waits bool) (taken []*backend.Delivery, more bool, err error) {
-	if err := s.watch(ctx, queues); err != nil {
-		return nil, false, err
-	}
-	n := 1 // of any queue; then each is looked at by itself
-	if len(queues) == 1 {
-		n = min(max, s.pace(queues[0]))
-	}
-	c, err := s.acquire(ctx, waits, n)
-	if err != nil {
-		return nil, false, err
-	}
-	defer s.free(c)
-	t, err := c.take(ctx, queues, n, waits)
-	if err != nil {
-		return nil, false, s.explain(ctx, err)
-	}
-	if len(queues) == 1 {
-		s.setPace(queues[0], n, len(t.jobs))
-	}
-	taken, err = c.deliver(ctx, t, queues, lease)
-	return taken, len(t.jobs) == n, err
-}
 
 // pace is how many jobs a queue is asked for. One that is asked for and not
 // there costs a reply that the others wait for, so that the pace follows what
@@ -200,10 +168,16 @@ func (s *server) pace(queue string) int {
 	return firstPace
 }
 
-func (s *server) setPace(queue string, asked, got int) {
+// setPace notes what a request has got, and how long that took to come. The
+// leases of its jobs run meanwhile: of large jobs over a slow network no more is
+// asked for than comes in a tenth of that.
+func (s *server) setPace(queue string, asked, got int, took time.Duration) {
 	p := pace{max(got, 1), false}
 	if asked == got {
 		p = pace{min(2*asked, maxTake), true}
+	}
+	if most := s.backend.settings.lease / 10; took > most {
+		p.n = max(1, min(p.n, int(int64(got)*int64(most)/int64(took))))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,77 +194,4 @@ func (s *server) isEager(queue string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.paces[queue].more
-}
-
-// taken is what a request has brought.
-type taken struct {
-	jobs     []wire.Reply
-	asked    time.Time // when the request was sent
-	answered time.Time
-	waited   bool
-	newAbove uint64 // jobs with larger numbers are handed out for the first time
-}
-
-const reserveNow = "reserve-with-timeout 0\r\n"
-
-// take makes the request.
-func (c *consumer) take(ctx context.Context, queues []string, n int, waits bool) (taken, error) {
-	request, prepared := c.watch(make([]byte, 0, 64+n*len(reserveNow)), queues)
-	patience := time.Duration(0)
-	rest := n
-	if waits {
-		request = append(strconv.AppendInt(append(request, "reserve-with-timeout "...), waitSeconds, 10), '\r', '\n')
-		patience, rest = waitSeconds*time.Second, n-1
-	}
-	for range rest {
-		request = append(request, reserveNow...)
-	}
-	request = append(request, "stats\r\n"...)
-	t := taken{asked: time.Now(), waited: waits}
-	call := c.conn.Start(request, prepared+n+1, patience)
-	woken := c.await(ctx, call, waits)
-	t.answered = time.Now()
-	if woken != 0 { // it may be reserved by c, or still be ready
-		defer c.conn.Start(appendCommand(nil, "delete", woken), 1, 0)
-	}
-	if call.Err != nil {
-		return t, call.Err
-	}
-	for _, reply := range call.Replies[:prepared] {
-		if reply.Word != wire.Watching {
-			c.conn.Close()
-			return t, c.server.refused(reply)
-		}
-	}
-	t.newAbove = c.server.observe(call.Replies[prepared+n])
-	t.jobs = call.Replies[prepared:][:0]
-	for _, reply := range call.Replies[prepared : prepared+n] {
-		switch reply.Word {
-		case wire.Reserved:
-			if reply.ID != woken {
-				t.jobs = append(t.jobs, reply)
-			}
-		case wire.TimedOut:
-		case wire.DeadlineSoon: // the server still keeps what has just ended here
-			if waits {
-				c.rest()
-			}
-		default:
-			c.conn.Close() // what it has taken goes back
-			return t, c.server.refused(reply)
-		}
-	}
-	return t, nil
-}
-
-// rest keeps c from being waited on for the second by which the server warns.
-func (c *consumer) rest() {
-	c.server.mu.Lock()
-	defer c.server.mu.Unlock()
-	c.restUntil = time.Now().Add(time.Second)
-}
-
-func appendCommand(request []byte, command string, id uint64) []byte {
-	request = append(append(request, command...), ' ')
-	return append(strconv.AppendUint(request, id, 10), '\r', '\n')
 }

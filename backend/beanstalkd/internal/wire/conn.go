@@ -30,17 +30,22 @@ var ErrNotSent = errors.New("not sent")
 // allows, is over for good, and every call on it fails.
 type Conn struct {
 	net     net.Conn
-	timeout time.Duration // for a reply to begin, and to write
+	timeout time.Duration // for a silence of the server, and to write
 	done    chan struct{} // closed when it is over
 
 	mu      sync.Mutex
-	err     error   // why it is over
-	used    string  // the tube that puts go to
-	out     []byte  // what waits for the write in progress to end
-	waiting []*Call // those whose commands are in out
-	writing bool    // somebody writes
-	calls   []*Call // sent or about to be, in order, without a full reply
+	err     error     // why it is over
+	used    string    // the tube that puts go to
+	out     []byte    // what waits for the write in progress to end
+	waiting []*Call   // those whose commands are in out
+	writing bool      // somebody writes
+	written sync.Cond // somebody wrote when it was over, and has stopped
+	calls   []*Call   // sent or about to be, in order, without a full reply
 	overdue time.Time
+
+	// Of the goroutine that reads.
+	heard  time.Time // when the server last said anything
+	graced bool      // grace was given, and it has said nothing since
 }
 
 // Call is one or more commands that were sent together.
@@ -52,6 +57,9 @@ type Call struct {
 	// the caller once Done is closed.
 	Replies []Reply
 
+	// Began is when the first of them came.
+	Began time.Time
+
 	// Err is why there are fewer. The other commands may have been carried out
 	// all the same unless it wraps ErrNotSent.
 	Err error
@@ -59,11 +67,13 @@ type Call struct {
 	want    int
 	skip    int           // replies that nobody asked for
 	timeout time.Duration // for the first reply
-	sent    bool
+	begin   int           // where its commands begin in what is written
+	sent    bool          // at least one byte of them
 }
 
 // Dial connects to a server. A call then fails when its reply takes longer than
-// timeout, and the connection with it.
+// timeout to begin, or the server is silent for that long in the middle of it,
+// and the connection with it.
 func Dial(ctx context.Context, address string, timeout time.Duration) (*Conn, error) {
 	dialer := net.Dialer{
 		Timeout:         timeout,
@@ -79,6 +89,7 @@ func Dial(ctx context.Context, address string, timeout time.Duration) (*Conn, er
 // NewConn returns a connection over c.
 func NewConn(c net.Conn, timeout time.Duration) *Conn {
 	conn := &Conn{net: c, timeout: timeout, used: "default", done: make(chan struct{})}
+	conn.written.L = &conn.mu
 	go conn.read()
 	return conn
 }
@@ -157,13 +168,13 @@ func (c *Conn) send(l *Call, first, last string, request []byte) {
 		c.await(l)
 	}
 	if c.writing {
+		l.begin = len(c.out)
 		c.out = append(append(c.out, use...), request...)
 		c.waiting = append(c.waiting, l)
 		c.mu.Unlock()
 		return
 	}
 	c.writing = true
-	l.sent = true
 	c.mu.Unlock()
 	if use != nil {
 		request = append(use, request...)
@@ -181,52 +192,61 @@ func (c *Conn) write(request []byte, l *Call) {
 	n, err := c.net.Write(request)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		rest := append([]byte(nil), request[n:]...)
-		go c.writeRest(rest)
-		return
-	}
-	if err != nil {
-		if n == 0 {
-			c.mu.Lock()
-			l.sent = false
-			c.mu.Unlock()
-		}
-		c.fail(err)
+		c.mu.Lock()
+		l.sent = n > 0
+		c.mu.Unlock()
+		go c.writeRest(rest, []*Call{l})
 		return
 	}
 	c.mu.Lock()
-	if len(c.out) == 0 {
-		c.writing = false
-		c.mu.Unlock()
-		return
-	}
+	l.sent = n > 0
+	more := c.goOn(err)
 	c.mu.Unlock()
-	go c.writeRest(nil)
+	if more {
+		go c.writeRest(nil, nil)
+	}
 }
 
-// writeRest writes rest and what gathers, until nothing is left.
-func (c *Conn) writeRest(rest []byte) {
+// writeRest writes rest, the commands of calls, and what gathers, until nothing
+// is left.
+func (c *Conn) writeRest(rest []byte, calls []*Call) {
 	var spare []byte
 	for {
+		var n int
+		var err error
 		if len(rest) > 0 {
 			c.net.SetWriteDeadline(time.Now().Add(c.timeout))
-			if _, err := c.net.Write(rest); err != nil {
-				c.fail(err)
-				return
-			}
+			n, err = c.net.Write(rest)
 		}
 		c.mu.Lock()
-		if len(c.out) == 0 || c.err != nil {
-			c.writing = false
+		for _, l := range calls {
+			l.sent = l.sent || l.begin < n
+		}
+		if !c.goOn(err) {
 			c.mu.Unlock()
 			return
 		}
+		clear(calls) // their replies are not for this to keep
 		rest, c.out, spare = c.out, spare[:0], c.out
-		for _, l := range c.waiting {
-			l.sent = true
-		}
-		c.waiting = c.waiting[:0]
+		calls, c.waiting = c.waiting, calls[:0]
 		c.mu.Unlock()
 	}
+}
+
+// goOn reports whether there is more to write after a write that ended with
+// err. The caller holds mu.
+func (c *Conn) goOn(err error) bool {
+	if err != nil {
+		c.end(err)
+	}
+	if c.err == nil && len(c.out) > 0 {
+		return true
+	}
+	c.writing = false
+	if c.err != nil {
+		c.written.Signal()
+	}
+	return false
 }
 
 // await sets how long the replies of l, the next to be answered, may take. The
@@ -240,6 +260,11 @@ func (c *Conn) await(l *Call) {
 func (c *Conn) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.end(err)
+}
+
+// end is fail for who holds mu.
+func (c *Conn) end(err error) {
 	if c.err == nil {
 		c.err = err
 		c.net.Close()
@@ -258,6 +283,9 @@ func (c *Conn) read() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for c.writing { // who writes is about to know what was sent
+		c.written.Wait()
+	}
 	for _, l := range c.calls {
 		l.Err = c.err
 		if !l.sent {
@@ -281,6 +309,7 @@ func (c *Conn) answer(r *bufio.Reader) error {
 	}
 	l := c.calls[0]
 	c.mu.Unlock()
+	l.Began = time.Now()
 	for ; l.skip > 0; l.skip-- {
 		if reply, err := readReply(r); err != nil {
 			return err
@@ -313,21 +342,47 @@ func (c *Conn) answered(l *Call) {
 	close(l.Done)
 }
 
-// reader reads from the connection. A deadline that was moved just as it passed
-// is none.
+// reader reads from the connection for as long as a reply may take.
 type reader struct{ c *Conn }
 
 func (r reader) Read(p []byte) (int, error) {
+	c := r.c
 	for {
-		n, err := r.c.net.Read(p)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		n, err := c.net.Read(p)
+		if n > 0 {
+			c.heard, c.graced = time.Now(), false
 			return n, err
 		}
-		r.c.mu.Lock()
-		overdue := r.c.overdue
-		r.c.mu.Unlock()
-		if !overdue.IsZero() && !time.Now().Before(overdue) {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if !c.hopes() {
 			return 0, fmt.Errorf("no reply in time: %w", err)
 		}
 	}
+}
+
+// grace is how long what has come before a deadline may take to be read after
+// it. A process that was held up would not look at it otherwise.
+const grace = 20 * time.Millisecond
+
+// hopes reports whether to read on after a deadline, and sets the next.
+func (c *Conn) hopes() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	silence := c.heard.Add(c.timeout)
+	switch {
+	case c.overdue.IsZero() || now.Before(c.overdue): // it was moved just as it passed
+		return true
+	case now.Before(silence): // a long reply over a slow network
+		c.overdue = silence
+	case !c.graced:
+		c.graced = true
+		c.overdue = now.Add(grace)
+	default:
+		return false
+	}
+	c.net.SetReadDeadline(c.overdue)
+	return true
 }

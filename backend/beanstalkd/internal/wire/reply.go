@@ -70,8 +70,8 @@ func readReply(r *bufio.Reader) (Reply, error) {
 	if err != nil || size < 0 {
 		return reply, err
 	}
-	body := make([]byte, size+len(lineEnd))
-	if _, err := io.ReadFull(r, body); err != nil {
+	body, err := readBody(r, size+len(lineEnd))
+	if err != nil {
 		return reply, err
 	}
 	if string(body[size:]) == lineEnd {
@@ -88,6 +88,27 @@ func readReply(r *bufio.Reader) (Reply, error) {
 }
 
 const lineEnd = "\r\n"
+
+// firstPart is how many bytes of a body are made room for before they come.
+const firstPart = 1 << 20
+
+// readBody reads that many bytes. For those of a large body there is never much
+// more room than have come: its size may be no size at all.
+func readBody(r *bufio.Reader, size int) ([]byte, error) {
+	body := make([]byte, min(size, firstPart))
+	for begin := 0; ; {
+		if _, err := io.ReadFull(r, body[begin:]); err != nil {
+			return nil, err
+		}
+		if len(body) == size {
+			return body, nil
+		}
+		begin = len(body)
+		longer := make([]byte, min(size, 2*begin))
+		copy(longer, body)
+		body = longer
+	}
+}
 
 // parseLine reads the line of a reply, and returns the size of the body that
 // follows it, or -1.
