@@ -12,8 +12,8 @@
 //
 // Each function looks for its broker in three places, in this order:
 //
-//  1. The environment: GOFER_TEST_REDIS_URL or GOFER_TEST_BEANSTALKD_URL names
-//     a server that runs already. The test shares it with whoever else uses
+//  1. The environment: GOFER_TEST_REDIS_URL, GOFER_TEST_BEANSTALKD_URL or
+//     GOFER_TEST_RABBITMQ_URL names a server that runs already. The test shares it with whoever else uses
 //     it, finds there what others left, and cannot kill it: a test that wants
 //     to is skipped.
 //  2. The PATH: an executable, such as redis-server, is started for this test

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
+	containerexec "github.com/testcontainers/testcontainers-go/exec"
 	containerlog "github.com/testcontainers/testcontainers-go/log"
 )
 
@@ -54,6 +56,7 @@ type appliance struct {
 	image   string
 	port    int // where it listens in the container
 	command []string
+	files   map[string]string // what is put into the container, by path
 
 	// ready looks at the server once and returns nil if it serves.
 	ready func(ctx context.Context, address string) error
@@ -64,6 +67,7 @@ type appliance struct {
 type container struct {
 	appliance appliance
 	docker    client.APIClient
+	made      testcontainers.Container
 	id        string
 	host      string
 	port      int
@@ -110,10 +114,17 @@ func newContainer(t testing.TB, a appliance) (*container, error) {
 		server.host = loopback
 		binding.HostIP = netip.MustParseAddr(loopback)
 	}
+	var files []testcontainers.ContainerFile
+	for path, text := range a.files {
+		files = append(files, testcontainers.ContainerFile{
+			Reader: strings.NewReader(text), ContainerFilePath: path, FileMode: 0o644,
+		})
+	}
 	inside := fmt.Sprintf("%d/tcp", a.port)
 	made, err := provider.CreateContainer(ctx, testcontainers.ContainerRequest{
 		Image:        a.image,
 		Cmd:          a.command,
+		Files:        files,
 		ExposedPorts: []string{inside},
 		HostConfigModifier: func(host *containertypes.HostConfig) {
 			host.PortBindings = network.PortMap{network.MustParsePort(inside): {binding}}
@@ -132,7 +143,7 @@ func newContainer(t testing.TB, a appliance) (*container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a container of %s: %w", a.image, err)
 	}
-	server.id = made.GetContainerID()
+	server.made, server.id = made, made.GetContainerID()
 	return server, nil
 }
 
@@ -282,4 +293,22 @@ func (c *container) user1() error {
 		_, err := c.docker.ContainerKill(ctx, c.id, client.ContainerKillOptions{Signal: "SIGUSR1"})
 		return err
 	})
+}
+
+// execute runs a command in the container and returns what it writes.
+func (c *container) execute(command []string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	code, reader, err := c.made.Exec(ctx, command, containerexec.Multiplexed())
+	if err != nil {
+		return "", fmt.Errorf("running %q in the container of %s: %w", command, c, err)
+	}
+	output, err := io.ReadAll(reader)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("exit status %d", code)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%q: %w: %s", command, err, output)
+	}
+	return string(output), nil
 }

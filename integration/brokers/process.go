@@ -47,6 +47,10 @@ type program struct {
 	directory string // where it runs and keeps its data
 	arguments func(port int) []string
 
+	// environment returns the variables of the process; nil leaves it those of
+	// the test.
+	environment func(port int) []string
+
 	// ready looks at the server once and returns nil if it serves. The look
 	// must make sure that the answer comes from the process with the given id
 	// if it is not 0: another one may have been given the port.
@@ -147,7 +151,7 @@ func (p *process) start() error {
 		<-p.current.ended
 		text, _ := os.ReadFile(p.logFile())
 		text = text[min(int(before), len(text)):]
-		if strings.Contains(strings.ToLower(string(text)), "address already in use") {
+		if saysPortTaken(string(text)) {
 			err = fmt.Errorf("%w: %w", errPortTaken, err)
 		}
 		return fmt.Errorf("%s did not start: %w; it wrote:\n%s", p, err, text)
@@ -155,10 +159,28 @@ func (p *process) start() error {
 	return nil
 }
 
+// saysPortTaken tells whether a server has written that its port is in use.
+func saysPortTaken(text string) bool {
+	text = strings.ToLower(text)
+	for _, words := range []string{
+		"address already in use",
+		"already a epmd running",              // epmd, of its own kind only
+		"could not bind to distribution port", // RabbitMQ, of its second port
+	} {
+		if strings.Contains(text, words) {
+			return true
+		}
+	}
+	return false
+}
+
 // launch starts a process that writes to output.
 func launch(p program, port int, output *os.File) (*run, error) {
 	command := exec.Command(p.path, p.arguments(port)...)
 	command.Dir = p.directory
+	if p.environment != nil {
+		command.Env = p.environment(port)
+	}
 	command.Stdout = output
 	command.Stderr = output
 	command.SysProcAttr = dieWithParent()
@@ -314,7 +336,7 @@ func (p *process) end() {
 // The ports of servers lie below those that Linux and macOS give to outgoing
 // connections, so that nobody takes the port of a server that is down for a
 // moment. Each has a second one that is its own too, where a node of a Redis
-// cluster talks to others.
+// cluster and a RabbitMQ talk to others.
 const (
 	firstPort = 12000
 	portCount = 10000
