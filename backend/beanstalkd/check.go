@@ -15,7 +15,7 @@ func (b *Backend) Check(ctx context.Context) ([]string, error) {
 	}
 	found := make([][]string, len(b.servers))
 	err := b.onAll(ctx, func(i int, s *server) error {
-		stats, err := s.control.stats(ctx)
+		stats, err := s.stats(ctx)
 		if errors.Is(err, backend.ErrUnavailable) {
 			found[i] = []string{fmt.Sprintf("%v; the jobs that it holds wait until it is back: start it, or take it out of the URL", err)}
 			return nil

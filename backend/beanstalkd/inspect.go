@@ -1,12 +1,14 @@
 package beanstalkd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
 	"sync"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
 )
 
 // onEach runs f for every server, at the same time, and returns their errors.
@@ -53,9 +55,15 @@ func (b *Backend) Queues(ctx context.Context) ([]string, error) {
 }
 
 func (s *server) queues(ctx context.Context) ([]string, error) {
-	names, err := s.control.tubes(ctx)
+	body, err := s.question(ctx, "list-tubes\r\n")
 	if err != nil {
 		return nil, err
+	}
+	var names []string
+	for line := range bytes.Lines(body) {
+		if name, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("- ")); ok {
+			names = append(names, string(name))
+		}
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return checkQueue(name) != nil })
 	// Every connection begins with the tube default, so that it always is there.
@@ -71,14 +79,45 @@ func (s *server) queues(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// question returns what the server replies to a command that asks for a text.
+func (s *server) question(ctx context.Context, command string) ([]byte, error) {
+	replies, err := s.look(ctx, []byte(command), 1)
+	if err != nil {
+		return nil, err
+	}
+	if replies[0].Word != wire.OK {
+		return nil, s.refused(replies[0])
+	}
+	return replies[0].Body, nil
+}
+
+// stats returns what the server tells of itself.
+func (s *server) stats(ctx context.Context) (map[string]string, error) {
+	body, err := s.question(ctx, "stats\r\n")
+	if err != nil {
+		return nil, err
+	}
+	stats := make(map[string]string)
+	for name, value := range members(body) {
+		stats[string(name)] = string(value)
+	}
+	return stats, nil
+}
+
 // tubeStats returns what the server tells of a tube. One that does not exist is
 // empty.
 func (s *server) tubeStats(ctx context.Context, tube string) (stats tubeStats, err error) {
-	told, _, err := s.control.tubeStats(ctx, tube)
-	for name, value := range told {
-		stats.set(name, []byte(value))
+	replies, err := s.look(ctx, appendTubeStats(nil, tube), 1)
+	if err != nil {
+		return stats, err
 	}
-	return stats, err
+	switch replies[0].Word {
+	case wire.OK:
+		return parseTubeStats(replies[0].Body), nil
+	case wire.NotFound:
+		return stats, nil
+	}
+	return stats, s.refused(replies[0])
 }
 
 // Stats counts. It fails when a server cannot be reached, since a sum without

@@ -22,8 +22,8 @@ const (
 	markerTubes = ownTubes + "paused."
 )
 
-// checkQueue returns why a queue cannot have a name. A tube must not be named
-// otherwise: the client library does not return from a call with such a name.
+// checkQueue returns why a queue cannot have a name. What is not checked here is
+// part of a command.
 func checkQueue(name string) error {
 	if err := backend.CheckQueueName(name); err != nil {
 		return err

@@ -137,9 +137,7 @@ func connect(ctx context.Context, addresses []string, settings settings) (*Backe
 	b := &Backend{settings: settings}
 	b.life, b.die = context.WithCancel(context.Background())
 	for _, address := range addresses {
-		s := &server{backend: b, address: address}
-		s.control = newControl(s)
-		b.servers = append(b.servers, s)
+		b.servers = append(b.servers, &server{backend: b, address: address})
 	}
 	sizes := make([]int, len(b.servers))
 	errs := b.onEach(func(i int, s *server) (err error) {
@@ -170,7 +168,7 @@ const unreplayable = 2
 // greet returns the size of the largest job that the server takes, and an error
 // if it cannot be used; both of one that drains.
 func (s *server) greet(ctx context.Context) (maxJob int, err error) {
-	stats, err := s.control.stats(ctx)
+	stats, err := s.stats(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -94,7 +94,10 @@ func (s *server) resume(ctx context.Context, queue string) error {
 			return err
 		}
 	}
-	_, err := s.control.pauseTube(ctx, queue, 0)
+	replies, err := s.do(ctx, appendPause(nil, queue, false), 1)
+	if err == nil && replies[0].Word != wire.Paused && replies[0].Word != wire.NotFound {
+		err = s.refused(replies[0])
+	}
 	return err
 }
 

@@ -16,7 +16,6 @@ import (
 type server struct {
 	backend *Backend
 	address string
-	control control
 
 	mu        sync.Mutex
 	shared    *wire.Conn      // guarded by mu: for what needs no connection of its own
@@ -117,6 +116,16 @@ func (s *server) do(ctx context.Context, request []byte, commands int) ([]wire.R
 	return replies, s.explain(ctx, err)
 }
 
+// look is do for commands that change nothing: whatever became of them, they
+// can be sent again.
+func (s *server) look(ctx context.Context, request []byte, commands int) ([]wire.Reply, error) {
+	replies, err := s.do(ctx, request, commands)
+	if err != nil && s.backend.usable(ctx) == nil && !errors.Is(err, backend.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+	}
+	return replies, err
+}
+
 // explain turns an error of a connection into one of package backend.
 func (s *server) explain(ctx context.Context, err error) error {
 	switch {
@@ -151,5 +160,4 @@ func (s *server) close() {
 	for _, c := range s.consumers {
 		c.conn.Close()
 	}
-	s.control.close()
 }

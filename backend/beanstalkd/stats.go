@@ -79,26 +79,22 @@ type tubeStats struct {
 // parseTubeStats reads the body of a reply to stats-tube.
 func parseTubeStats(body []byte) (s tubeStats) {
 	for name, value := range members(body) {
-		s.set(string(name), value)
+		switch string(name) {
+		case "current-jobs-ready":
+			s.jobs[backend.Ready] = count(value)
+		case "current-jobs-delayed":
+			s.jobs[backend.Scheduled] = count(value)
+		case "current-jobs-reserved":
+			s.jobs[backend.Reserved] = count(value)
+		case "current-jobs-buried":
+			s.jobs[backend.Dead] = count(value)
+		case "total-jobs":
+			s.total = count(value)
+		case "pause":
+			s.paused = count(value) > 0
+		}
 	}
 	return s
-}
-
-func (s *tubeStats) set(name string, value []byte) {
-	switch name {
-	case "current-jobs-ready":
-		s.jobs[backend.Ready] = count(value)
-	case "current-jobs-delayed":
-		s.jobs[backend.Scheduled] = count(value)
-	case "current-jobs-reserved":
-		s.jobs[backend.Reserved] = count(value)
-	case "current-jobs-buried":
-		s.jobs[backend.Dead] = count(value)
-	case "total-jobs":
-		s.total = count(value)
-	case "pause":
-		s.paused = count(value) > 0
-	}
 }
 
 // parseCounts reads the body of a reply to stats.

@@ -99,7 +99,7 @@ func (w *walk) run(ctx context.Context, visit func(jobs []walked, up bool) (more
 
 // count asks for the stats of the tube.
 func (w *walk) count(ctx context.Context) (tubeStats, error) {
-	replies, err := w.server.do(ctx, appendTubeStats(nil, w.tube), 1)
+	replies, err := w.server.look(ctx, appendTubeStats(nil, w.tube), 1)
 	if err != nil {
 		return tubeStats{}, err
 	}
@@ -134,7 +134,7 @@ func (w *walk) start(ctx context.Context) (err error) {
 		if w.state != backend.Ready || w.begin > w.newest {
 			break
 		}
-		replies, err := w.server.do(ctx, appendCommand(nil, "stats-job", head), 1)
+		replies, err := w.server.look(ctx, appendCommand(nil, "stats-job", head), 1)
 		if err != nil {
 			return err
 		}
@@ -208,7 +208,7 @@ func (w *walk) look(ctx context.Context, first, last uint64) (jobs []walked, tub
 		request = appendCommand(request, "stats-job", id)
 	}
 	commands := int(last-first) + 1
-	replies, err := w.server.do(ctx, appendTubeStats(request, w.tube), commands+1)
+	replies, err := w.server.look(ctx, appendTubeStats(request, w.tube), commands+1)
 	if err != nil {
 		return nil, tube, err
 	}

@@ -1,10 +1,11 @@
-// Package wire speaks beanstalkd's protocol where speed and patience matter:
-// many commands in one write, many calls on one connection, and replies that
-// are waited for no longer than the caller wants to.
+// Package wire speaks beanstalkd's protocol: many commands in one write, many
+// calls on one connection, and replies that are waited for no longer than the
+// caller wants to.
 //
-// The client library has none of that: each of its calls is one command, waits
-// without a limit, and holds up those behind it. What is rare (statistics of
-// the server and its tubes, pauses) goes by that library all the same.
+// The client library, go-beanstalk, has none of that, and none of it can be
+// added from outside: each of its calls is one command, waits without a limit,
+// and holds up those behind it; to end one is to end the connection, and with
+// it the jobs that are in hand.
 package wire
 
 import (
