@@ -16,6 +16,7 @@
 //
 //	memory://                  always there
 //	redis:// and its like      import _ "github.com/goferhq/queue/backend/redis"
+//	beanstalkd://              import _ "github.com/goferhq/queue/backend/beanstalkd"
 //	all of them                import _ "github.com/goferhq/queue/backend/all"
 //
 // # Words
