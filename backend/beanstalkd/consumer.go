@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/goferhq/queue/backend"
@@ -72,8 +70,6 @@ const (
 // wakePrefix begins the tubes that end the waiting of a consumer.
 const wakePrefix = "gofer.wake."
 
-var consumers atomic.Uint64
-
 // acquire returns a consumer that nobody else takes jobs with: for waiting one
 // that holds none, otherwise rather one that does. n is how many jobs are to be
 // taken.
@@ -87,47 +83,41 @@ func (s *server) acquire(ctx context.Context, waiting bool, n int) (*consumer, e
 	if err != nil {
 		return nil, err
 	}
-	type dialed struct {
-		conn *wire.Conn
-		err  error
-	}
-	done := make(chan dialed, 1)
+	done := make(chan *consumer, 1)
+	var failure error
 	go func() {
 		conn, err := s.dial()
-		if err == nil {
-			c := &consumer{server: s, conn: conn, busy: true, tubes: []string{"default"}, held: make(map[uint64]*receipt)}
-			c.wake = wakePrefix + strings.ToLower(rand.Text()) + strconv.FormatUint(consumers.Add(1), 36)
-			s.mu.Lock()
-			s.consumers = append(s.consumers, c)
-			s.mu.Unlock()
-			go c.watchOver()
+		if err != nil {
+			failure = err
+			close(done)
+			return
 		}
-		done <- dialed{conn, err}
+		c := &consumer{server: s, conn: conn, busy: true, tubes: []string{"default"}, held: make(map[uint64]*receipt)}
+		c.wake = wakePrefix + strings.ToLower(rand.Text())
+		s.mu.Lock()
+		s.consumers = append(s.consumers, c)
+		closed := s.backend.life.Err() != nil
+		s.mu.Unlock()
+		go c.watchOver()
+		if closed {
+			conn.Close()
+		}
+		done <- c
 	}()
 	select {
-	case d := <-done:
-		if d.err != nil {
-			return nil, d.err
+	case c, ok := <-done:
+		if !ok {
+			return nil, failure
 		}
-		return s.consumerOf(d.conn), nil
+		return c, nil
 	case <-ctx.Done():
 		go func() { // whoever comes next may have it
-			if d := <-done; d.err == nil {
-				s.free(s.consumerOf(d.conn))
+			if c, ok := <-done; ok {
+				s.free(c)
 			}
 		}()
 		return nil, ctx.Err()
 	}
-}
-
-func (s *server) consumerOf(conn *wire.Conn) *consumer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.consumers, func(c *consumer) bool { return c.conn == conn })
-	if i < 0 { // it was lost meanwhile
-		return &consumer{server: s, conn: conn}
-	}
-	return s.consumers[i]
 }
 
 // choose returns one of the consumers that are there, if one will do.

@@ -33,14 +33,13 @@ func (b *Backend) Push(ctx context.Context, messages []*backend.Message) error {
 			errs[i] = err
 		}
 	}
-	first := int(b.turn.Add(1))
 	if errs == nil && len(b.servers) == 1 {
 		return b.servers[0].put(ctx, p.items, nil)
 	}
 	if errs == nil {
 		errs = make([]error, len(messages))
 	}
-	stored := b.spread(ctx, p.items, first)
+	stored := b.spread(ctx, p.items)
 	for i := range errs {
 		if errs[i] == nil {
 			errs[i], stored = stored[0], stored[1:]
@@ -107,9 +106,10 @@ func (p *puts) command(tube string, priority uint32, delay int64, lease int, bod
 
 // spread gives each server a share of items, and returns an error for each. A
 // share of which nothing was sent goes on to the next server.
-func (b *Backend) spread(ctx context.Context, items []put, first int) []error {
+func (b *Backend) spread(ctx context.Context, items []put) []error {
 	errs := make([]error, len(items))
-	shares := min(len(b.servers), len(items))
+	servers := b.inTurn()
+	shares := min(len(servers), len(items))
 	var all sync.WaitGroup
 	for share := range shares {
 		begin, end := share*len(items)/shares, (share+1)*len(items)/shares
@@ -119,8 +119,8 @@ func (b *Backend) spread(ctx context.Context, items []put, first int) []error {
 			for i := range places {
 				places[i] = begin + i
 			}
-			for try := range len(b.servers) {
-				err := b.servers[(first+share+try)%len(b.servers)].put(ctx, left, nil)
+			for try := range len(servers) {
+				err := servers[(share+try)%len(servers)].put(ctx, left, nil)
 				var again []put
 				var where []int
 				for i, place := range places {

@@ -69,22 +69,21 @@ func (b *Backend) look(ctx context.Context, queues []string, max int, lease time
 	}
 	var all []*backend.Delivery
 	var errs []error
-	first := int(b.turn.Add(1))
+	servers := b.inTurn()
 	for _, queue := range queues {
-		for i := range b.servers {
-			s := b.servers[(first+i)%len(b.servers)]
+		for _, s := range servers {
 			taken, more, err := s.take(ctx, []string{queue}, max-len(all), lease, false)
 			all = append(all, taken...)
-			if err != nil {
+			switch {
+			case err != nil:
 				errs = append(errs, err)
-			}
-			if more || len(all) == max { // a later queue has to wait
+			case more || len(all) == max: // a later queue has to wait
 				return all, nil
 			}
 		}
-	}
-	if len(all) == 0 && len(errs) == len(queues)*len(b.servers) {
-		return nil, errors.Join(errs...)
+		if len(errs) == len(servers) && len(all) == 0 {
+			return nil, errors.Join(errs...)
+		}
 	}
 	return all, nil
 }

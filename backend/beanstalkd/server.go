@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,21 +73,27 @@ func (s *server) conn(ctx context.Context) (*wire.Conn, error) {
 	}
 }
 
-// dial connects. A server that is down is left alone for a while that grows.
+// dial connects, and has the server answer: one that hangs is down too. A server
+// that is down is left alone for a while that grows.
 func (s *server) dial() (*wire.Conn, error) {
-	conn, err := wire.Dial(s.backend.life, s.address, s.backend.settings.timeout)
+	b := s.backend
+	conn, err := wire.Dial(b.life, s.address, b.settings.timeout)
+	if err == nil {
+		if _, err = conn.Do(b.life, []byte("list-tube-used\r\n"), 1); err != nil {
+			conn.Close()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil {
-		if s.backend.life.Err() != nil {
+	switch {
+	case b.life.Err() != nil:
+		if err == nil {
 			conn.Close()
-			return nil, backend.ErrClosed
 		}
+		return nil, backend.ErrClosed
+	case err == nil:
 		s.failures, s.down = 0, nil
 		return conn, nil
-	}
-	if s.backend.life.Err() != nil {
-		return nil, backend.ErrClosed
 	}
 	pause := min(10*time.Millisecond<<min(s.failures, 20), 2*time.Second)
 	s.failures++
@@ -148,6 +155,28 @@ func (s *server) isUp() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.down == nil
+}
+
+// inTurn returns the servers in the order in which to use them, which changes
+// each time. While some are up, those that are not are tried beside.
+func (b *Backend) inTurn() []*server {
+	if len(b.servers) == 1 {
+		return b.servers
+	}
+	first := int(b.turn.Add(1)) % len(b.servers)
+	all := slices.Concat(b.servers[first:], b.servers[:first])
+	up := slices.DeleteFunc(slices.Clone(all), func(s *server) bool { return !s.isUp() })
+	if len(up) == 0 || len(up) == len(all) {
+		return all
+	}
+	ended, end := context.WithCancel(b.life)
+	end()
+	for _, s := range all {
+		if !s.isUp() {
+			s.conn(ended) // begins to dial, if it is time to, and does not wait
+		}
+	}
+	return up
 }
 
 // close ends the connections.
