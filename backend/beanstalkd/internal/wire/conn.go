@@ -310,7 +310,7 @@ func (c *Conn) answer(r *bufio.Reader) error {
 	}
 	l := c.calls[0]
 	c.mu.Unlock()
-	l.Began = time.Now()
+	l.Began = c.heard
 	for ; l.skip > 0; l.skip-- {
 		if reply, err := readReply(r); err != nil {
 			return err

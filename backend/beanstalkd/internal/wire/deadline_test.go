@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"testing"
@@ -111,50 +112,39 @@ func TestTheTimeOfACallBeginsWhenItIsMade(t *testing.T) {
 // unpunctual is a connection whose reads go wrong in the ways that deadlines do.
 type unpunctual struct {
 	net.Conn
-	hasty  chan struct{} // a read says that a deadline has passed
-	held   chan struct{} // reads wait for it to be closed: the process was held up
-	passed bool
+	hasty bool          // every other read says that its deadline has passed
+	held  chan struct{} // reads wait for it to be closed: the process was held up
+	reads int           // made so far
 }
 
 func (u *unpunctual) Read(p []byte) (int, error) {
 	if u.held != nil {
 		<-u.held
 	}
-	n, err := u.Conn.Read(p)
-	select {
-	case <-u.hasty:
-		return n, os.ErrDeadlineExceeded
-	default:
-		return n, err
+	if u.reads++; u.hasty && u.reads%2 == 1 {
+		return 0, os.ErrDeadlineExceeded
 	}
+	return u.Conn.Read(p)
 }
 
 func TestADeadlineThatWasMovedJustAsItPassedIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		u := &unpunctual{Conn: near, hasty: make(chan struct{}, 1)}
-		c, s := wire.NewConn(u, timeout), &server{t: t, conn: far}
+		c, s := wire.NewConn(&unpunctual{Conn: near, hasty: true}, timeout), &server{t: t, conn: far}
 		s.listen()
-		// The first is a read that nothing is asked of, the second one with a
-		// deadline that is still to come.
-		for range 2 {
-			synctest.Wait()
-			u.hasty <- struct{}{}
-			near.SetReadDeadline(time.Now())
-			synctest.Wait()
-			if err := c.Err(); err != nil {
-				t.Fatalf("the connection ended: %v", err)
-			}
-			near.SetReadDeadline(time.Time{})
-			c.Start([]byte("reserve-with-timeout 30\r\n"), 1, 30*time.Second)
-		}
-		s.say("TIMED_OUT\r\nTIMED_OUT\r\n")
-		if err := c.Err(); err != nil {
-			t.Fatalf("the connection ended: %v", err)
-		}
-		c.Close()
+		synctest.Wait() // until it reads without a deadline
+		first := c.Start([]byte("stats\r\n"), 1, 0)
+		second := c.Start([]byte("reserve-with-timeout 30\r\n"), 1, 30*time.Second)
+		s.say("OK 0\r\n\r\n")
+		time.Sleep(30 * time.Second)
+		s.say("TIMED_OUT\r\n")
+		expectReplies(t, first, "OK")
+		expectReplies(t, second, "TIMED_OUT")
+
+		begin := time.Now()
+		expectFailure(t, c.Start([]byte("stats\r\n"), 1, 0), false)
+		expectEnd(t, c, begin, timeout)
 		far.Close()
-		<-c.Done()
 	})
 }
 
@@ -166,7 +156,7 @@ func TestAReplyThatWasThereInTimeIsReadByAProcessThatWasHeldUp(t *testing.T) {
 		s.listen()
 		call := c.Start([]byte("put\r\ndelete 1\r\n"), 2, 0)
 		time.Sleep(time.Second)
-		go s.say("INSERTED 2\r\nDELETED\r\n")
+		go io.WriteString(far, "INSERTED 2\r\nDELETED\r\n")
 		time.Sleep(time.Minute)
 		close(u.held)
 		expectReplies(t, call, "INSERTED DELETED")
@@ -189,6 +179,23 @@ func TestAWaitForRepliesEndsWithItsContext(t *testing.T) {
 		s.say("OK 0\r\n\r\n")
 		if replies, err := call.Wait(ctx); err != nil || len(replies) != 1 {
 			t.Errorf("got %v, %v although the reply is there", replies, err)
+		}
+	})
+}
+
+func TestACallBeganToBeAnsweredWhenItsFirstReplyCame(t *testing.T) {
+	withServer(t, func(t *testing.T, c *wire.Conn, s *server) {
+		first := c.Start([]byte("reserve-with-timeout 30\r\nstats\r\n"), 2, 30*time.Second)
+		second := c.Start([]byte("delete 1\r\n"), 1, 0)
+		time.Sleep(30 * time.Second)
+		began := time.Now()
+		s.say("TIMED_OUT\r\nOK ")
+		time.Sleep(time.Second)
+		s.say("0\r\n\r\nDELETED\r\n")
+		expectReplies(t, first, "TIMED_OUT OK")
+		expectReplies(t, second, "DELETED")
+		if !first.Began.Equal(began) || !second.Began.Equal(began.Add(time.Second)) {
+			t.Errorf("they began %v and %v later, want 0 and 1s", first.Began.Sub(began), second.Began.Sub(began))
 		}
 	})
 }
