@@ -20,7 +20,7 @@
 //     alone, on a free port of the loopback and in a directory of its own,
 //     and is gone when the test ends, also when it ends in a panic (on Linux,
 //     also when the test's process is killed). This is what integration/setup
-//     installs, and the only way to a cluster and to Sentinel.
+//     installs, and the only way to clusters and to Sentinel.
 //  3. Docker: where an engine answers, a container is started for this test
 //     alone.
 //

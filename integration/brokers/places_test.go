@@ -63,6 +63,7 @@ func (r *recorder) finish() {
 func nothing(t *testing.T) {
 	t.Setenv(redisSource.variable, "")
 	t.Setenv(beanstalkdSource.variable, "")
+	t.Setenv(rabbitMQSource.variable, "")
 	t.Setenv(require, "")
 	t.Setenv("PATH", t.TempDir())
 }
@@ -78,6 +79,7 @@ func TestBrokersAreLookedForInOrder(t *testing.T) {
 	}{
 		{redisSource, "redis:7-alpine", "redis-server", "redis://localhost:6379/0"},
 		{beanstalkdSource, "ghcr.io/beanstalkd/beanstalkd:latest", "beanstalkd", "beanstalkd://localhost:11300"},
+		{rabbitMQSource, "rabbitmq:4-alpine", "rabbitmq-server", "amqp://guest:guest@localhost:5672/"},
 	} {
 		t.Run(kind.source.broker, func(t *testing.T) {
 			nothing(t)
@@ -105,7 +107,7 @@ func TestContainersAreNotForClusters(t *testing.T) {
 		t.Error("the Docker engine was asked")
 		return nil
 	}
-	for _, s := range []source{clusterSource, sentinelSource} {
+	for _, s := range []source{clusterSource, sentinelSource, rabbitMQClusterSource} {
 		if found, err := s.find(asked); err == nil {
 			t.Errorf("found a %s: %+v", s.broker, found)
 		}
@@ -113,7 +115,7 @@ func TestContainersAreNotForClusters(t *testing.T) {
 }
 
 func TestMissingBrokerSkipsUnlessItIsRequired(t *testing.T) {
-	for _, s := range []source{redisSource, beanstalkdSource} {
+	for _, s := range []source{redisSource, beanstalkdSource, rabbitMQSource} {
 		for value, required := range map[string]bool{"": false, "0": false, "1": true, "true": true} {
 			t.Run(s.broker+",require="+value, func(t *testing.T) {
 				nothing(t)
@@ -198,10 +200,43 @@ func TestBeanstalkdOfTheEnvironmentIsUsedButNotHarmed(t *testing.T) {
 	expectJob(t, own.Client(), id, "body")
 }
 
+func TestRabbitMQOfTheEnvironmentIsUsedButNotHarmed(t *testing.T) {
+	own := rabbitMQOnPath(t, rabbitMQPath(t), nil)
+	t.Setenv(rabbitMQSource.variable, own.URL())
+	r := &recorder{TB: t}
+	defer r.finish()
+	var given *RabbitMQServer
+	r.during(func() { given = RabbitMQ(r) })
+	if given == nil {
+		t.Fatalf("no RabbitMQ: %s", &r.said)
+	}
+	if given.URL() != own.URL() || given.Addr() != own.Addr() {
+		t.Errorf("it is at %s, %s; want %s", given.URL(), given.Addr(), own.URL())
+	}
+	for name, harm := range map[string]func(){
+		"Kill":          given.Kill,
+		"Shutdown":      given.Shutdown,
+		"Restart":       given.Restart,
+		"Stop":          given.Stop,
+		"Continue":      given.Continue,
+		"Control":       func() { given.Control("status") },
+		"configuration": func() { RabbitMQ(r, "consumer_timeout = 10000") },
+	} {
+		r.skipped = false
+		r.during(harm)
+		if !r.skipped || r.failed {
+			t.Errorf("%s: skipped: %v, failed: %v: %s", name, r.skipped, r.failed, &r.said)
+		}
+	}
+	declareQueue(t, openChannel(t, given), "queue", nil)
+	expectMessages(t, openChannel(t, own), "queue", 0)
+}
+
 func TestWrongAddressInTheEnvironmentFailsWithoutItsPassword(t *testing.T) {
 	port := reservePort(t)
 	startRedis := func(t testing.TB) { Redis(t) }
 	startBeanstalkd := func(t testing.TB) { Beanstalkd(t) }
+	startRabbitMQ := func(t testing.TB) { RabbitMQ(t) }
 	for _, kind := range []struct {
 		variable string
 		start    func(testing.TB)
@@ -214,6 +249,9 @@ func TestWrongAddressInTheEnvironmentFailsWithoutItsPassword(t *testing.T) {
 		{beanstalkdSource.variable, startBeanstalkd, "beanstalkd://:secret@localhost:port"},
 		{beanstalkdSource.variable, startBeanstalkd, "beanstalkd:secret"},
 		{beanstalkdSource.variable, startBeanstalkd, "redis://:secret@localhost:11300"},
+		{rabbitMQSource.variable, startRabbitMQ, fmt.Sprintf("amqp://guest:secret@%s:%d/", loopback, port)},
+		{rabbitMQSource.variable, startRabbitMQ, "amqp://guest:secret@localhost:port/"},
+		{rabbitMQSource.variable, startRabbitMQ, "redis://:secret@localhost:5672"},
 	} {
 		t.Setenv(kind.variable, kind.address)
 		r := &recorder{TB: t}

@@ -55,6 +55,10 @@ type program struct {
 	// must make sure that the answer comes from the process with the given id
 	// if it is not 0: another one may have been given the port.
 	ready func(ctx context.Context, address string, pid int) error
+
+	// announcement is what the server writes as the last thing before it is
+	// ready; "" if that cannot be told from what it writes.
+	announcement string
 }
 
 // process is a server that runs as a process of this machine.
@@ -146,12 +150,11 @@ func (p *process) start() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p, err)
 	}
-	if err := p.await(); err != nil {
+	if err := p.await(before); err != nil {
 		p.current.process.Kill()
 		<-p.current.ended
-		text, _ := os.ReadFile(p.logFile())
-		text = text[min(int(before), len(text)):]
-		if saysPortTaken(string(text)) {
+		text := p.written(before)
+		if saysPortTaken(text) {
 			err = fmt.Errorf("%w: %w", errPortTaken, err)
 		}
 		return fmt.Errorf("%s did not start: %w; it wrote:\n%s", p, err, text)
@@ -206,11 +209,22 @@ func launch(p program, port int, output *os.File) (*run, error) {
 	return r, nil
 }
 
-// await returns when the current run serves, or cannot any more. The caller
-// holds mu.
-func (p *process) await() error {
+// written returns what the process has written from a place in its log on.
+func (p *process) written(from int64) string {
+	text, _ := os.ReadFile(p.logFile())
+	return string(text[min(int(from), len(text)):])
+}
+
+// await returns when the current run serves, or cannot any more. Its log begins
+// at the given place. The caller holds mu.
+func (p *process) await(from int64) error {
 	return poll(startLimit, func(ctx context.Context) error {
-		err := p.program.ready(ctx, p.address(), p.current.process.Pid)
+		var err error
+		if !strings.Contains(p.written(from), p.program.announcement) {
+			err = fmt.Errorf("it has not written %q", p.program.announcement)
+		} else {
+			err = p.program.ready(ctx, p.address(), p.current.process.Pid)
+		}
 		if err != nil && !p.alive() {
 			return fmt.Errorf("%w: %v", errEnded, p.current.status)
 		}

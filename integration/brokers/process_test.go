@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -26,6 +27,21 @@ func beanstalkdPath(t *testing.T) string {
 	s := beanstalkdSource
 	s.variable = ""
 	return locate(t, s, noEngine).executable
+}
+
+// rabbitMQPath returns the path of rabbitmq-server, for tests of processes.
+func rabbitMQPath(t *testing.T) string {
+	t.Helper()
+	return locate(t, rabbitMQClusterSource, noEngine).executable
+}
+
+func epmdPath(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("epmd")
+	if err != nil {
+		t.Skip(err)
+	}
+	return path
 }
 
 func TestPortThatIsTakenIsLeftForAnother(t *testing.T) {
@@ -48,6 +64,14 @@ func TestPortThatIsTakenIsLeftForAnother(t *testing.T) {
 				return []string{"-p", strconv.Itoa(port), "-l", loopback, "-b", "."}
 			},
 			ready: beanstalkdReady,
+		},
+		{
+			name: "epmd",
+			path: epmdPath(t),
+			arguments: func(port int) []string {
+				return []string{"-d", "-port", strconv.Itoa(port), "-address", loopback}
+			},
+			ready: epmdReady,
 		},
 	} {
 		t.Run(p.name, func(t *testing.T) {
@@ -103,11 +127,12 @@ func TestReadyIsOnlyTheProcessThatWasStarted(t *testing.T) {
 
 func TestServerThatCannotStartSaysWhy(t *testing.T) {
 	t.Parallel()
-	redisPath, beanstalkdPath := onPath(t), beanstalkdPath(t)
+	redisPath, beanstalkdPath, rabbitMQPath := onPath(t), beanstalkdPath(t), rabbitMQPath(t)
 	options := []string{"--no-such-option", "1"}
 	for name, start := range map[string]func(testing.TB){
 		"Redis":      func(t testing.TB) { redisOnPath(t, redisPath, "Redis", "", options) },
 		"beanstalkd": func(t testing.TB) { beanstalkdOnPath(t, beanstalkdPath, options) },
+		"RabbitMQ":   func(t testing.TB) { rabbitMQOnPath(t, rabbitMQPath, []string{"no-such-option = 1"}) },
 	} {
 		r := &recorder{TB: t}
 		r.during(func() { start(r) })
@@ -120,7 +145,7 @@ func TestServerThatCannotStartSaysWhy(t *testing.T) {
 
 func TestServerIsGoneWithItsTestAndItsLogIsShownAfterFailure(t *testing.T) {
 	t.Parallel()
-	redisPath, beanstalkdPath := onPath(t), beanstalkdPath(t)
+	redisPath, beanstalkdPath, rabbitMQPath := onPath(t), beanstalkdPath(t), rabbitMQPath(t)
 	for _, kind := range []struct {
 		line  string // of the log
 		start func(testing.TB) string
@@ -130,6 +155,9 @@ func TestServerIsGoneWithItsTestAndItsLogIsShownAfterFailure(t *testing.T) {
 		}},
 		{"bind ", func(t testing.TB) string {
 			return beanstalkdOnPath(t, beanstalkdPath, nil).Addr()
+		}},
+		{"started TCP listener", func(t testing.TB) string {
+			return rabbitMQOnPath(t, rabbitMQPath, nil).Addr()
 		}},
 	} {
 		for _, failed := range []bool{false, true} {
@@ -151,23 +179,26 @@ func TestServerIsGoneWithItsTestAndItsLogIsShownAfterFailure(t *testing.T) {
 
 func TestHarmToWhatDoesNotRunFailsTheTest(t *testing.T) {
 	t.Parallel()
-	redisPath, beanstalkdPath := onPath(t), beanstalkdPath(t)
+	redisPath, beanstalkdPath, rabbitMQPath := onPath(t), beanstalkdPath(t), rabbitMQPath(t)
 	r := &recorder{TB: t}
 	var server *RedisServer
 	var other *BeanstalkdServer
+	var third *RabbitMQServer
 	r.during(func() {
 		server = redisOnPath(r, redisPath, "Redis", "", nil)
 		other = beanstalkdOnPath(r, beanstalkdPath, nil)
+		third = rabbitMQOnPath(r, rabbitMQPath, nil)
 	})
 	defer r.finish()
-	if server == nil || other == nil {
+	if server == nil || other == nil || third == nil {
 		t.Fatalf("no servers: %s", &r.said)
 	}
 	server.Kill()
 	other.Kill()
+	third.Kill()
 	for name, harm := range map[string]func(){
 		"Kill": server.Kill, "Shutdown": server.Shutdown, "Stop": server.Stop, "Continue": server.Continue,
-		"Drain": other.Drain,
+		"Drain": other.Drain, "Control": func() { third.Control("status") },
 	} {
 		r.said.Reset()
 		r.failed = false
@@ -199,7 +230,14 @@ func TestFate(t *testing.T) {
 	if how == "" {
 		t.Skip("it is run by TestServersDieWithTheirTest")
 	}
-	fmt.Println("server:", Redis(t).Addr())
+	addresses := []string{Redis(t).Addr()}
+	rabbitMQ := rabbitMQOnPath(t, rabbitMQPath(t), nil)
+	for _, variable := range rabbitMQ.runner.(*process).program.environment(0) {
+		if port, found := strings.CutPrefix(variable, "ERL_EPMD_PORT="); found {
+			addresses = append(addresses, net.JoinHostPort(loopback, port))
+		}
+	}
+	fmt.Println("servers:", strings.Join(append(addresses, rabbitMQ.Addr()), " "))
 	if how == "panic" {
 		panic(fate)
 	}
@@ -209,12 +247,14 @@ func TestFate(t *testing.T) {
 func TestServersDieWithTheirTest(t *testing.T) {
 	t.Parallel()
 	onPath(t)
+	rabbitMQPath(t)
 	for _, how := range []string{"panic", "kill"} {
+		directory := t.TempDir()
 		if how == "kill" && runtime.GOOS != "linux" {
 			continue // here they live on
 		}
 		test := exec.Command(os.Args[0], "-test.run=^TestFate$")
-		test.Env = append(os.Environ(), fate+"="+how, redisSource.variable+"=", "TMPDIR="+t.TempDir())
+		test.Env = append(os.Environ(), fate+"="+how, redisSource.variable+"=", "TMPDIR="+directory)
 		output, err := test.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -222,9 +262,11 @@ func TestServersDieWithTheirTest(t *testing.T) {
 		if err := test.Start(); err != nil {
 			t.Fatal(err)
 		}
-		address := ""
-		for lines := bufio.NewScanner(output); address == "" && lines.Scan(); {
-			address, _ = strings.CutPrefix(lines.Text(), "server: ")
+		var addresses []string
+		for lines := bufio.NewScanner(output); len(addresses) == 0 && lines.Scan(); {
+			if list, found := strings.CutPrefix(lines.Text(), "servers: "); found {
+				addresses = strings.Fields(list)
+			}
 		}
 		if how == "kill" {
 			test.Process.Kill()
@@ -232,10 +274,13 @@ func TestServersDieWithTheirTest(t *testing.T) {
 		if err := test.Wait(); err == nil {
 			t.Errorf("%s: the test passed", how)
 		}
-		if address == "" {
-			t.Fatalf("%s: the test started no server", how)
+		if len(addresses) != 3 {
+			t.Fatalf("%s: the test started servers at %q", how, addresses)
 		}
-		expectGone(t, address)
+		for _, address := range addresses {
+			expectGone(t, address)
+		}
+		expectNoProcessBelow(t, directory)
 	}
 }
 
@@ -249,6 +294,28 @@ func expectGone(t *testing.T, address string) {
 		}
 		connection.Close()
 		return fmt.Errorf("a server listens at %s", address)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// expectNoProcessBelow fails the test unless no process runs soon in the
+// directory or below it, where this machine tells: none of those that a server
+// has started itself, either.
+func expectNoProcessBelow(t *testing.T, directory string) {
+	t.Helper()
+	err := poll(10*time.Second, func(context.Context) error {
+		links, err := filepath.Glob("/proc/[0-9]*/cwd")
+		if err != nil {
+			return err
+		}
+		for _, link := range links {
+			if where, err := os.Readlink(link); err == nil && strings.HasPrefix(where, directory) {
+				return fmt.Errorf("%s is %s", link, where)
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		t.Error(err)

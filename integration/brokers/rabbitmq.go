@@ -161,7 +161,10 @@ func (s *RabbitMQServer) Client() *amqp.Connection {
 func (s *RabbitMQServer) Control(arguments ...string) string {
 	s.t.Helper()
 	output := ""
-	s.inflict("Control", func(runner) (err error) {
+	s.inflict("Control", func(r runner) (err error) {
+		if !r.running() { // rabbitmqctl would guess at reasons
+			return fmt.Errorf("RabbitMQ at %s is not running; Restart starts it", s.address)
+		}
 		output, err = s.control(arguments)
 		return err
 	})

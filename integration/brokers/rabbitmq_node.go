@@ -46,15 +46,18 @@ type rabbitMQNode struct {
 func rabbitMQOnPath(t testing.TB, path string, configuration []string) *RabbitMQServer {
 	t.Helper()
 	id := strings.ToLower(rand.Text())
-	return startRabbitMQ(t, path, "RabbitMQ", rabbitMQNode{
-		name:    "gofer-" + id + "@localhost",
+	return prepareRabbitMQ(t, path, rabbitMQNode{
+		name:    rabbitMQNodeName(id),
 		cluster: id,
 		epmd:    startEPMD(t),
-	}, configuration)
+	}, configuration).start(t, "RabbitMQ")
 }
 
-// startRabbitMQ starts a node of a RabbitMQ. The name is for messages.
-func startRabbitMQ(t testing.TB, path, name string, node rabbitMQNode, configuration []string) *RabbitMQServer {
+// rabbitMQNodeName returns the name for a node that Erlang makes connections to.
+func rabbitMQNodeName(id string) string { return "gofer-" + id + "@localhost" }
+
+// prepareRabbitMQ fills in where a node is.
+func prepareRabbitMQ(t testing.TB, path string, node rabbitMQNode, configuration []string) *rabbitMQNode {
 	t.Helper()
 	var err error
 	if node.scripts, err = rabbitMQScripts(path); err != nil {
@@ -64,19 +67,33 @@ func startRabbitMQ(t testing.TB, path, name string, node rabbitMQNode, configura
 	if err := node.prepare(configuration); err != nil {
 		t.Fatalf("brokers: %v", err)
 	}
-	server := startProcess(t, program{
-		name:        name,
-		path:        filepath.Join(node.scripts, "rabbitmq-server"),
-		directory:   node.directory,
-		arguments:   func(int) []string { return nil },
-		environment: node.environment,
-		ready: func(ctx context.Context, address string, _ int) error {
-			return rabbitMQReady(ctx, guestURL(address), node.cluster)
-		},
-	})
+	return &node
+}
+
+// start starts the node. The name is for messages.
+func (n *rabbitMQNode) start(t testing.TB, name string) *RabbitMQServer {
+	t.Helper()
+	server := startProcess(t, n.program(name))
 	made := newRabbitMQServer(t, server, server.address())
-	made.control = func(arguments []string) (string, error) { return node.control(server.port, arguments) }
+	made.control = func(arguments []string) (string, error) { return n.control(server.port, arguments) }
 	return made
+}
+
+// program returns how to run the node.
+func (n *rabbitMQNode) program(name string) program {
+	return program{
+		name:        name,
+		path:        filepath.Join(n.scripts, "rabbitmq-server"),
+		directory:   n.directory,
+		arguments:   func(int) []string { return nil },
+		environment: n.environment,
+		ready: func(ctx context.Context, address string, _ int) error {
+			return rabbitMQReady(ctx, guestURL(address), n.cluster)
+		},
+		// It lets clients in a moment before. A durable queue that was declared
+		// then has been seen missing after Kill.
+		announcement: " completed with ",
+	}
 }
 
 // rabbitMQScripts returns the directory of the programs that a rabbitmq-server
