@@ -12,15 +12,24 @@ import (
 
 // pusher lets concurrent Enqueues share calls to the broker without a timer:
 // while one call is in flight the next ones gather, and then go as one batch.
+// A second call is made beside the first as soon as a batch has gathered that is
+// worth it, so that neither the broker nor this process waits for the other.
 // A lone call goes at once, on its caller's goroutine and context.
 type pusher struct {
 	backend backend.Backend
 	most    int // messages of a batch
 
 	mu      sync.Mutex
-	busy    bool        // a call is in flight; whoever ends it calls next
+	calls   int         // in flight; whoever ends one calls next
 	waiting []*pushCall // guarded by mu
 }
+
+// A second call is made when worthIt others wait, and no third: it would take
+// more from the size of the batches than it brings.
+const (
+	maxCalls = 2
+	worthIt  = 16
+)
 
 // pushCall is a call of push that waits for its turn.
 type pushCall struct {
@@ -37,14 +46,18 @@ func (p *pusher) push(ctx context.Context, messages []*backend.Message) error {
 		return notSent(ctx)
 	}
 	p.mu.Lock()
-	if !p.busy {
-		p.busy = true
+	if p.calls == 0 {
+		p.calls++
 		p.mu.Unlock()
 		defer p.next()
 		return p.backend.Push(ctx, messages)
 	}
 	call := &pushCall{ctx, messages, make(chan error, 1)}
 	p.waiting = append(p.waiting, call)
+	if p.calls < maxCalls && len(p.waiting) >= worthIt {
+		p.calls++
+		go p.work(p.take())
+	}
 	p.mu.Unlock()
 	select {
 	case err := <-call.done:
@@ -82,15 +95,20 @@ func (p *pusher) work(calls []*pushCall) {
 	}
 }
 
-// gathered returns the calls of the next batch, or nil when there are none;
-// the pusher is then no longer busy.
+// gathered returns the calls of the next batch, or nil when the call that has
+// ended needs no successor.
 func (p *pusher) gathered() []*pushCall {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.waiting) == 0 {
-		p.busy = false
+	if len(p.waiting) == 0 || p.calls > 1 && len(p.waiting) < worthIt {
+		p.calls--
 		return nil
 	}
+	return p.take()
+}
+
+// take takes the calls of the next batch. The caller holds mu.
+func (p *pusher) take() []*pushCall {
 	n, size := 0, 0
 	for n < len(p.waiting) && (n == 0 || size+len(p.waiting[n].messages) <= p.most) {
 		size += len(p.waiting[n].messages)
