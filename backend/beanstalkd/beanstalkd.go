@@ -42,7 +42,7 @@
 //     it.
 //   - The dead set are the buried jobs, their failure in the member gofer of the
 //     body, or on a line before a malformed one. Kicked by any client they start
-//     anew.
+//     anew, but for a job so large that it has no room for that member.
 //   - Push waits for the server's word, and has no way to ask again: when that is
 //     lost it returns an error which leaves open whether the job was stored.
 //   - Pause is beanstalkd's pause-tube, which forgets: a job in the tube

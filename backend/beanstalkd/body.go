@@ -62,7 +62,7 @@ type stored struct {
 // that came no further. What the server counts would not tell: it forgets that
 // when it is restarted.
 func (s *stored) isUnfinished(priority uint32) bool {
-	return s.failure != nil && priority != s.priority
+	return s.failure != nil && priority == unfinishedPriority(s.priority)
 }
 
 // unfinishedPriority is that of a job which is to be buried with priority.
@@ -175,14 +175,15 @@ func buriedBody(b backend.Burial, lease, limit int) ([]byte, bool) {
 const shortError = 200
 
 func appendBuried(b backend.Burial, failure *backend.Failure, lease int) ([]byte, bool) {
-	fields := ownFields{TTR: lease, Failure: failure, Priority: receiptOf(b.Delivery).priority}
+	r := b.Delivery.Receipt.(*receipt) // it has been claimed
+	fields := ownFields{TTR: lease, Failure: failure, Priority: r.priority}
 	if b.Message == nil {
 		line, err := json.Marshal(fields)
 		if err != nil {
 			return nil, false
 		}
 		body := append([]byte(wrapBegin), line...)
-		return append(append(body, wrapEnd...), receiptOf(b.Delivery).raw...), true
+		return append(append(body, wrapEnd...), r.raw...), true
 	}
 	anew := *b.Message
 	anew.Attempt, fields.Attempt = 0, b.Message.Attempt

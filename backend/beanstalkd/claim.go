@@ -21,14 +21,16 @@ type settlement struct {
 type claim struct {
 	receipt *receipt
 	place   int    // in the batch
+	puts    *puts  // the command that stores what replaces it; nil if nothing does
 	stored  uint64 // the job that replaces it, if any
 	err     error  // how it went
 }
 
 // settle claims those of deliveries that are held, has f settle them, and
 // returns what became of each. When ctx ends first, f goes on, and the same
-// verb is told how it went when it is called again.
-func (b *Backend) settle(ctx context.Context, verb string, deliveries []*backend.Delivery, f func(claims []claim)) error {
+// verb is told how it went when it is called again. What belongs to the caller
+// is read by prepare, if there is anything.
+func (b *Backend) settle(ctx context.Context, verb string, deliveries []*backend.Delivery, prepare func(c *claim), f func(claims []claim)) error {
 	if err := b.begin(ctx); err != nil {
 		return err
 	}
@@ -42,11 +44,16 @@ func (b *Backend) settle(ctx context.Context, verb string, deliveries []*backend
 		errs[i] = err
 	}
 	for i, d := range deliveries {
-		r, err := s.claim(ctx, d)
+		r, err := b.claim(ctx, s, d)
 		if r != nil {
 			claims = append(claims, claim{receipt: r, place: i})
 		} else if err != nil {
 			fail(i, err)
+		}
+	}
+	if prepare != nil {
+		for i := range claims {
+			prepare(&claims[i])
 		}
 	}
 	work := func() {
@@ -81,8 +88,8 @@ func (b *Backend) settle(ctx context.Context, verb string, deliveries []*backend
 
 // claim returns the receipt of d when it is held and nobody else settles it.
 // Without one and without an error it has been settled by a call that was left.
-func (s *settlement) claim(ctx context.Context, d *backend.Delivery) (*receipt, error) {
-	r := receiptOf(d)
+func (b *Backend) claim(ctx context.Context, s *settlement, d *backend.Delivery) (*receipt, error) {
+	r := b.receiptOf(d)
 	if r == nil {
 		return nil, fmt.Errorf("%w: not a delivery of this backend", backend.ErrLeaseLost)
 	}
@@ -91,18 +98,22 @@ func (s *settlement) claim(ctx context.Context, d *backend.Delivery) (*receipt, 
 	for r.settling != nil {
 		earlier := r.settling
 		mu.Unlock()
-		if earlier == s {
-			return nil, fmt.Errorf("%w: it stands twice in the batch", backend.ErrLeaseLost)
+		// One whose caller waits for it is the caller's to hear of. To wait for
+		// it here, with claims of our own, could be to wait for each other.
+		if !earlier.left.Load() {
+			return nil, fmt.Errorf("%w: it has been settled, or is about to be", backend.ErrLeaseLost)
 		}
 		select {
 		case <-earlier.done:
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case <-b.life.Done():
+			return nil, backend.ErrClosed
 		}
 		mu.Lock()
 		if r.settling == earlier {
 			defer mu.Unlock()
-			if earlier.left.Load() && earlier.verb == s.verb && !r.told {
+			if earlier.verb == s.verb && !r.told {
 				r.told = true
 				return nil, r.outcome
 			}

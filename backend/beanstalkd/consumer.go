@@ -30,6 +30,7 @@ type consumer struct {
 
 	mu   sync.Mutex
 	held map[uint64]*receipt // guarded by mu: what the server keeps for it
+	gone bool                // guarded by mu: the connection is lost, and with it all that
 }
 
 // receipt is what a delivery is settled by.
@@ -38,6 +39,7 @@ type receipt struct {
 	id       uint64
 	priority uint32
 	ttr      time.Duration
+	tube     string
 	raw      []byte // of a malformed job: its own bytes
 
 	// Guarded by consumer.mu.
@@ -49,10 +51,12 @@ type receipt struct {
 	told     bool        // the outcome was told to a later call
 }
 
-// receiptOf returns the receipt of a delivery of this driver, or nil.
-func receiptOf(d *backend.Delivery) *receipt {
-	r, _ := d.Receipt.(*receipt)
-	return r
+// receiptOf returns the receipt of a delivery of this backend, or nil.
+func (b *Backend) receiptOf(d *backend.Delivery) *receipt {
+	if r, ok := d.Receipt.(*receipt); ok && r.consumer.server.backend == b {
+		return r
+	}
+	return nil
 }
 
 const (
@@ -175,17 +179,20 @@ func (c *consumer) watchOver() {
 	c.mu.Lock()
 	lost := len(c.held)
 	clear(c.held)
+	c.gone = true
 	c.mu.Unlock()
 	if lost > 0 {
 		s.backend.losses.tell()
 	}
 }
 
-// hold notes that the server keeps a job for c.
+// hold notes that the server keeps a job for c, if it still does.
 func (c *consumer) hold(r *receipt) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.held[r.id] = r
+	if !c.gone {
+		c.held[r.id] = r
+	}
 }
 
 // watch returns the commands after which exactly those tubes are watched, and

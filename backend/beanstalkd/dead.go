@@ -40,15 +40,15 @@ func (b *Backend) onDead(ctx context.Context, queue string, keys []string, f fun
 	}
 	all := b.keyed(keys)
 	var found atomic.Int64
-	err := b.onAll(ctx, func(i int, s *server) error {
+	err := b.change(ctx, func(i int, s *server) (acted bool, err error) {
 		for ids := range slices.Chunk(all[i], walkPart) {
 			n, err := f(ctx, s, ids)
 			found.Add(int64(n))
-			if err != nil {
-				return err
+			if acted = acted || n > 0; err != nil {
+				return acted, err
 			}
 		}
-		return nil
+		return acted, nil
 	})
 	return int(found.Load()), err
 }

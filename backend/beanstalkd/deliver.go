@@ -71,6 +71,7 @@ func (c *consumer) ask(candidates []candidate, n int) error {
 		case wire.OK:
 			one.stats = parseJobStats(reply.Body)
 			one.tube = one.stats.tube
+			one.missing = one.stats.state != backend.Reserved
 		case wire.NotFound:
 			one.missing = true
 		default:
@@ -86,7 +87,7 @@ func (a *asking) delivery(one *candidate) (*backend.Delivery, *receipt) {
 	c := a.consumer
 	d := &backend.Delivery{Message: one.body.message, Deliveries: 1, Raw: one.body.raw, Malformed: one.body.malformed}
 	d.Queue = one.tube
-	r := &receipt{consumer: c, id: one.id, raw: one.body.raw, ttr: time.Duration(one.body.lease) * time.Second}
+	r := &receipt{consumer: c, id: one.id, tube: one.tube, raw: one.body.raw, ttr: time.Duration(one.body.lease) * time.Second}
 	r.priority = priorityOf(&d.Message)
 	if one.asked {
 		s := one.stats
@@ -108,8 +109,9 @@ func (a *asking) delivery(one *candidate) (*backend.Delivery, *receipt) {
 		from = a.call.Began
 	}
 	r.until = from.Add(r.ttr)
-	if left := time.Duration(one.stats.timeLeft+1) * time.Second; one.asked && left < r.ttr {
-		// The process was held up before it read the reply.
+	// What is left of the TTR is rounded down: less than one second short of it
+	// the replies have come in time.
+	if left := time.Duration(one.stats.timeLeft) * time.Second; one.asked && left+time.Second < r.ttr {
 		if at := time.Now().Add(left); at.Before(r.until) {
 			r.until = at
 		}

@@ -3,6 +3,7 @@ package beanstalkd
 import (
 	"context"
 	"math"
+	"time"
 
 	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
 )
@@ -19,6 +20,7 @@ type firsts struct {
 	seen    counts
 	above   uint64 // jobs with larger numbers are new; math.MaxUint64 when that is not known
 	probing bool
+	failed  time.Time // when a probe was last: a server in drain mode takes none
 }
 
 // counts are what a server has counted since it was started.
@@ -43,7 +45,7 @@ func (s *server) observe(reply wire.Reply) (above uint64) {
 		return math.MaxUint64
 	}
 	// Where other clients come and go all the time no probe is made.
-	if f.above == math.MaxUint64 && !f.probing {
+	if f.above == math.MaxUint64 && !f.probing && time.Since(f.failed) > 10*time.Second {
 		f.probing = true
 		go s.probeFirsts(now)
 	}
@@ -58,7 +60,10 @@ func (s *server) probeFirsts(seen counts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.firsts.probing = false
-	if err == nil && s.firsts.seen == seen {
+	switch {
+	case err != nil:
+		s.firsts.failed = time.Now()
+	case s.firsts.seen == seen:
 		s.firsts.above = newest
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
@@ -31,6 +33,23 @@ func (b *Backend) onAll(ctx context.Context, f func(i int, s *server) error) err
 	}
 	if over := b.usable(ctx); over != nil {
 		return over // once, and not for each server
+	}
+	return err
+}
+
+// change is onAll for a call that changes something. What has had an effect is
+// not unavailable.
+func (b *Backend) change(ctx context.Context, f func(i int, s *server) (acted bool, err error)) error {
+	var acted atomic.Bool
+	err := b.onAll(ctx, func(i int, s *server) error {
+		did, err := f(i, s)
+		if did || err == nil {
+			acted.Store(true)
+		}
+		return err
+	})
+	if errors.Is(err, backend.ErrUnavailable) && acted.Load() {
+		return fmt.Errorf("done in part: %v", err)
 	}
 	return err
 }

@@ -25,26 +25,26 @@ func (b *Backend) Extend(ctx context.Context, deliveries []*backend.Delivery, le
 	var places []int
 	now := time.Now()
 	for i, d := range deliveries {
-		r := receiptOf(d)
+		r := b.receiptOf(d)
 		if r == nil || !r.prolong(now, lease) {
 			errs[i] = backend.ErrLeaseLost
 			continue
 		}
 		receipts, places = append(receipts, r), append(places, i)
 	}
+	var all sync.WaitGroup
 	for _, part := range byConsumer(receipts) {
-		if err := part.touch(ctx); err != nil {
-			for _, place := range part.places {
+		all.Go(func() {
+			err := part.touch(ctx)
+			for k, place := range part.places {
 				errs[places[place]] = err
+				if err == nil && !part.receipts[k].isTouched() {
+					errs[places[place]] = backend.ErrLeaseLost
+				}
 			}
-			continue
-		}
-		for k, place := range part.places {
-			if !part.receipts[k].isTouched() {
-				errs[places[place]] = backend.ErrLeaseLost
-			}
-		}
+		})
 	}
+	all.Wait()
 	b.keep(receipts...)
 	return backend.NewBatchError(errs)
 }
@@ -113,6 +113,9 @@ func (p *part) touch(ctx context.Context) error {
 			r.until, r.latest = sent.Add(r.ttr), now.Add(r.ttr)
 		} else {
 			r.until = time.Time{}
+			if r.settling == nil && p.consumer.held[r.id] == r {
+				delete(p.consumer.held, r.id)
+			}
 		}
 	}
 	return nil
@@ -134,7 +137,7 @@ type keeper struct {
 	at    time.Time   // guarded by mu: when timer fires
 }
 
-// keep looks after one more job, which c holds.
+// keep looks after more jobs.
 func (b *Backend) keep(receipts ...*receipt) {
 	var next time.Time
 	for _, r := range receipts {
@@ -257,8 +260,8 @@ type losses struct {
 	heard map[int]func() // guarded by mu
 }
 
-// NotifyLost has f called when a connection that holds jobs is lost, and when
-// the server says that it does not keep one any more; see
+// NotifyLost has f called when a connection that holds jobs is lost, when the
+// server says that it does not keep one any more, and when a TTR is over; see
 // [backend.LossNotifier].
 func (b *Backend) NotifyLost(f func()) (stop func()) {
 	l := &b.losses
@@ -291,7 +294,7 @@ func (l *losses) tell() {
 
 // Lost reports whether the server is known not to keep the job of d any more.
 func (b *Backend) Lost(d *backend.Delivery) bool {
-	r := receiptOf(d)
+	r := b.receiptOf(d)
 	if r == nil {
 		return false
 	}

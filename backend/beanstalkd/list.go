@@ -246,11 +246,16 @@ func (s *server) key(id uint64) string {
 // keyed returns the IDs that keys name, for each server.
 func (b *Backend) keyed(keys []string) [][]uint64 {
 	ids := make([][]uint64, len(b.servers))
+	seen := make(map[string]bool)
 	for _, key := range keys {
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
 		address, text, found := strings.Cut(key, "#")
 		i := slices.IndexFunc(b.servers, func(s *server) bool { return s.address == address })
 		id, err := strconv.ParseUint(text, 10, 64)
-		if found && i >= 0 && err == nil && !slices.Contains(ids[i], id) {
+		if found && i >= 0 && err == nil {
 			ids[i] = append(ids[i], id)
 		}
 	}

@@ -32,7 +32,7 @@ func (b *Backend) setPause(ctx context.Context, queue string, set func(s *server
 	if err := b.usable(ctx); err != nil {
 		return err
 	}
-	return b.onAll(ctx, func(_ int, s *server) error { return set(s, ctx, queue) })
+	return b.change(ctx, func(_ int, s *server) (bool, error) { return false, set(s, ctx, queue) })
 }
 
 // pause puts the marker and pauses the tube, which a use brings into being.

@@ -224,7 +224,7 @@ func (s *server) stored(reply wire.Reply, item put, ids []uint64, place int) err
 		return nil
 	case wire.JobTooBig:
 		if item.message != nil {
-			return s.backend.tooLarge(item.message, len(item.command))
+			return fmt.Errorf("%w: job %s of kind %.100q is larger than what beanstalkd at %s takes (its option -z)", backend.ErrTooLarge, item.message.ID, item.message.Kind, s.address)
 		}
 		return fmt.Errorf("%w: beanstalkd at %s: %s", backend.ErrTooLarge, s.address, reply.Word)
 	}

@@ -59,7 +59,7 @@ func (b *Backend) removeThose(ctx context.Context, queue string, sure func() boo
 		return 0, err
 	}
 	var total atomic.Int64
-	err := b.onAll(ctx, func(_ int, s *server) error {
+	err := b.change(ctx, func(_ int, s *server) (acted bool, err error) {
 		// Scheduled ones first: they become ready meanwhile, and not the other
 		// way round.
 		for _, state := range []backend.State{backend.Scheduled, backend.Ready} {
@@ -67,13 +67,14 @@ func (b *Backend) removeThose(ctx context.Context, queue string, sure func() boo
 			err := w.run(ctx, func(jobs []walked, _ bool) (bool, error) {
 				n, err := s.removeSome(ctx, queue, jobs, f)
 				total.Add(int64(n))
+				acted = acted || n > 0
 				return true, err
 			})
 			if err != nil {
-				return err
+				return acted, err
 			}
 		}
-		return nil
+		return acted, nil
 	})
 	return int(total.Load()), err
 }

@@ -68,25 +68,65 @@ func (b *Backend) look(ctx context.Context, queues []string, max int, lease time
 		return nil, nil
 	}
 	var all []*backend.Delivery
-	var errs []error
-	servers := b.inTurn()
-	for _, queue := range queues {
-		for _, s := range servers {
-			taken, more, err := s.take(ctx, []string{queue}, max-len(all), lease, false)
-			all = append(all, taken...)
-			switch {
-			case err != nil:
-				errs = append(errs, err)
-			case more || len(all) == max: // a later queue has to wait
-				return all, nil
-			}
+	for i, queue := range queues {
+		found, more, err := b.lookAt(ctx, queue, max-len(all), lease)
+		all = append(all, found...)
+		if more || len(all) == max { // a later queue has to wait
+			return all, nil
 		}
-		if len(errs) == len(servers) && len(all) == 0 {
-			return nil, errors.Join(errs...)
+		if err != nil && i == 0 {
+			return all, err
 		}
 	}
 	return all, nil
 }
+
+// lookAt takes what is ready in a queue, on all servers. Its error is that of
+// all of them.
+func (b *Backend) lookAt(ctx context.Context, queue string, max int, lease time.Duration) (all []*backend.Delivery, more bool, err error) {
+	servers := b.inTurn()
+	if len(servers) == 1 {
+		return servers[0].take(ctx, []string{queue}, max, lease, false)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type taken struct {
+		deliveries []*backend.Delivery
+		more       bool
+		err        error
+	}
+	results := make(chan taken)
+	share := (max + len(servers) - 1) / len(servers)
+	for _, s := range servers {
+		go func() {
+			deliveries, more, err := s.take(ctx, []string{queue}, share, lease, false)
+			results <- taken{deliveries, more, err}
+		}()
+	}
+	var errs []error
+	for i := range servers {
+		if i == 1 { // the others are as fast, or hang
+			defer time.AfterFunc(laggards, cancel).Stop()
+		}
+		result := <-results
+		all = append(all, result.deliveries...)
+		more = more || result.more
+		if result.err != nil {
+			errs = append(errs, result.err)
+		}
+	}
+	if len(all) > max {
+		b.giveBack(all[max:])
+		all = all[:max]
+	}
+	if len(errs) == len(servers) {
+		err = errors.Join(errs...)
+	}
+	return all, more, err
+}
+
+// laggards is how long the servers that answer wait for one that does not.
+const laggards = 100 * time.Millisecond
 
 // wait waits for jobs of any of the queues, which were found empty.
 func (b *Backend) wait(ctx context.Context, queues []string, max int, lease time.Duration) ([]*backend.Delivery, error) {
@@ -115,8 +155,8 @@ func (b *Backend) wait(ctx context.Context, queues []string, max int, lease time
 		if result.err != nil {
 			errs = append(errs, result.err)
 		}
-		if len(result.deliveries) > 0 {
-			cancel() // one is enough; the others give up waiting
+		if result.err == nil {
+			cancel() // one answer is enough; the others give up waiting
 		}
 	}
 	if len(all) > max {

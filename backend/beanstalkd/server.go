@@ -25,6 +25,7 @@ type server struct {
 	failures  int             // guarded by mu: dials that failed in a row
 	notBefore time.Time       // guarded by mu: of the next dial, and why
 	down      error           // guarded by mu
+	asking    bool            // guarded by mu: whether it is up
 	watched   map[string]bool // guarded by mu: the queues that shared watches, see watch
 	paces     map[string]pace // guarded by mu: by queue
 	firsts    firsts          // guarded by mu
@@ -38,7 +39,7 @@ type dialing struct {
 }
 
 // conn returns the connection that pushes and questions share, after dialing if
-// need be. Its errors wrap backend.ErrUnavailable.
+// need be. Its errors are ErrUnavailable, ErrClosed and that of ctx.
 func (s *server) conn(ctx context.Context) (*wire.Conn, error) {
 	s.mu.Lock()
 	if s.shared != nil && s.shared.Err() == nil {
@@ -59,6 +60,9 @@ func (s *server) conn(ctx context.Context) (*wire.Conn, error) {
 			s.dialing = nil
 			if d.err == nil {
 				s.shared, s.watched = d.conn, nil
+				if s.backend.life.Err() != nil {
+					s.shared.Close()
+				}
 			}
 			s.mu.Unlock()
 			close(d.done)
@@ -163,7 +167,7 @@ func (b *Backend) inTurn() []*server {
 	if len(b.servers) == 1 {
 		return b.servers
 	}
-	first := int(b.turn.Add(1)) % len(b.servers)
+	first := int(b.turn.Add(1) % uint32(len(b.servers)))
 	all := slices.Concat(b.servers[first:], b.servers[:first])
 	up := slices.DeleteFunc(slices.Clone(all), func(s *server) bool { return !s.isUp() })
 	if len(up) == 0 || len(up) == len(all) {
@@ -172,11 +176,33 @@ func (b *Backend) inTurn() []*server {
 	ended, end := context.WithCancel(b.life)
 	end()
 	for _, s := range all {
-		if !s.isUp() {
-			s.conn(ended) // begins to dial, if it is time to, and does not wait
+		if s.isUp() {
+			continue
+		}
+		if conn, _ := s.conn(ended); conn != nil { // else it begins to dial, if it is time to
+			s.ask(conn)
 		}
 	}
 	return up
+}
+
+// ask finds out, by itself, whether a server is up after all over whose shared
+// connection nothing was heard that says otherwise.
+func (s *server) ask(conn *wire.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asking || s.down == nil || time.Now().Before(s.notBefore) {
+		return
+	}
+	s.asking = true
+	go func() {
+		_, err := conn.Do(s.backend.life, []byte("list-tube-used\r\n"), 1)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.asking = false; err == nil {
+			s.failures, s.down = 0, nil
+		}
+	}()
 }
 
 // close ends the connections.

@@ -2,8 +2,10 @@ package beanstalkd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/goferhq/queue/backend"
@@ -12,7 +14,7 @@ import (
 
 // Ack settles jobs as done; see [backend.Backend].
 func (b *Backend) Ack(ctx context.Context, deliveries []*backend.Delivery) error {
-	return b.settle(ctx, "ack", deliveries, func(claims []claim) {
+	return b.settle(ctx, "ack", deliveries, nil, func(claims []claim) {
 		b.command(claims, wire.Deleted, func(request []byte, c *claim) []byte {
 			return appendCommand(request, "delete", c.receipt.id)
 		})
@@ -27,7 +29,7 @@ func (b *Backend) Release(ctx context.Context, deliveries []*backend.Delivery, d
 	if most := b.Limits().MaxDelay; delay > most {
 		return fmt.Errorf("%w: delay of %v, at most %v is possible", backend.ErrUnsupported, delay, most)
 	}
-	return b.settle(ctx, "release", deliveries, func(claims []claim) { b.release(claims, delay) })
+	return b.settle(ctx, "release", deliveries, nil, func(claims []claim) { b.release(claims, delay) })
 }
 
 func (b *Backend) release(claims []claim, delay time.Duration) {
@@ -44,7 +46,7 @@ func (b *Backend) giveBack(deliveries []*backend.Delivery) {
 	s := &settlement{verb: "release", done: make(chan struct{})}
 	claims := make([]claim, 0, len(deliveries))
 	for _, d := range deliveries {
-		if r, _ := s.claim(context.Background(), d); r != nil {
+		if r, _ := b.claim(context.Background(), s, d); r != nil {
 			claims = append(claims, claim{receipt: r})
 		}
 	}
@@ -59,11 +61,12 @@ func (b *Backend) Retry(ctx context.Context, replacements []backend.Replacement)
 	for i, r := range replacements {
 		deliveries[i] = r.Delivery
 	}
-	return b.settle(ctx, "retry", deliveries, func(claims []claim) {
-		b.replace(claims, func(p *puts, c *claim) error {
-			m := replacements[c.place].Message
-			return p.add(b, m, m.Delay)
-		}, func(request []byte, c *claim) ([]byte, int) {
+	return b.settle(ctx, "retry", deliveries, func(c *claim) {
+		m := replacements[c.place].Message
+		c.puts = new(puts)
+		c.err = c.puts.add(b, m, m.Delay)
+	}, func(claims []claim) {
+		b.replace(claims, func(request []byte, c *claim) ([]byte, int) {
 			return appendCommand(request, "delete", c.receipt.id), 1
 		})
 	})
@@ -77,10 +80,10 @@ func (b *Backend) Bury(ctx context.Context, burials []backend.Burial) error {
 	for i, burial := range burials {
 		deliveries[i] = burial.Delivery
 	}
-	return b.settle(ctx, "bury", deliveries, func(claims []claim) {
-		b.replace(claims, func(p *puts, c *claim) error {
-			return p.addBuried(b, burials[c.place])
-		}, func(request []byte, c *claim) ([]byte, int) {
+	return b.settle(ctx, "bury", deliveries, func(c *claim) {
+		c.puts = b.buried(c.receipt, burials[c.place])
+	}, func(claims []claim) {
+		b.replace(claims, func(request []byte, c *claim) ([]byte, int) {
 			if c.stored == 0 { // no room for the failure beside the job
 				return appendBury(request, c.receipt.id, c.receipt.priority), 1
 			}
@@ -99,52 +102,67 @@ func appendBury(request []byte, id uint64, priority uint32) []byte {
 // unfinished is how long a copy that is to be buried is held back from workers.
 const unfinished = time.Minute
 
-// addBuried encodes what is buried, if there is room for it.
-func (p *puts) addBuried(b *Backend, burial backend.Burial) error {
-	r := receiptOf(burial.Delivery)
+// buried encodes what is buried, if there is room for it.
+func (b *Backend) buried(r *receipt, burial backend.Burial) *puts {
 	lease := int(r.ttr / time.Second)
-	if body, ok := buriedBody(burial, lease, b.maxBody); ok {
-		p.command(burial.Delivery.Queue, unfinishedPriority(r.priority), seconds(unfinished), lease, body)
+	body, ok := buriedBody(burial, lease, b.maxBody)
+	if !ok {
+		return nil
 	}
-	return nil
+	p := new(puts)
+	p.command(r.tube, unfinishedPriority(r.priority), seconds(unfinished), lease, body)
+	return p
 }
 
-// replace stores what encode adds for each claim, if anything, and then makes
-// the commands of finish, the last of which takes the old job away.
-func (b *Backend) replace(claims []claim, encode func(p *puts, c *claim) error, finish func(request []byte, c *claim) ([]byte, int)) {
+// replace stores what is to replace the jobs of claims, each on the server of
+// its job, and then makes the commands of finish, the last of which takes the
+// old job away.
+func (b *Backend) replace(claims []claim, finish func(request []byte, c *claim) ([]byte, int)) {
+	var all sync.WaitGroup
 	for _, s := range b.servers {
-		p := putsPool.Get().(*puts)
-		var places []int
+		var items []put
+		var stores []*claim
 		for i := range claims {
-			c := &claims[i]
-			if c.receipt.consumer.server != s {
-				continue
-			}
-			n := len(p.items)
-			c.err = encode(p, c)
-			if len(p.items) > n {
-				places = append(places, i)
+			if c := &claims[i]; c.receipt.consumer.server == s && c.err == nil && c.puts != nil {
+				items, stores = append(items, c.puts.items...), append(stores, c)
 			}
 		}
-		ids := make([]uint64, len(places))
-		err := s.put(context.Background(), p.items, ids)
-		for k, i := range places {
-			claims[i].stored, claims[i].err = ids[k], backend.ErrorAt(err, k)
+		if len(items) == 0 {
+			continue
 		}
-		p.free()
+		all.Go(func() {
+			ids := make([]uint64, len(items))
+			err := s.put(context.Background(), items, ids)
+			for i, c := range stores {
+				c.stored, c.err = ids[i], backend.ErrorAt(err, i)
+				if items[i].message == nil && errors.Is(c.err, backend.ErrTooLarge) {
+					c.err = nil // it is buried as it is
+				}
+			}
+		})
 	}
+	all.Wait()
 	b.exchange(claims, finish, func(c *claim, replies []wire.Reply) {
 		switch last := replies[len(replies)-1]; last.Word {
 		case wire.Deleted, wire.Buried:
 		case wire.NotFound:
 			c.err = backend.ErrLeaseLost
-			if conn, err := c.receipt.consumer.server.conn(context.Background()); err == nil && c.stored != 0 {
-				conn.Start(appendCommand(nil, "delete", c.stored), 1, 0)
-			}
+			c.takeBack()
 		default:
 			c.err = c.receipt.consumer.server.refused(last)
 		}
 	})
+}
+
+// takeBack deletes what was stored to replace a job that turned out to be lost.
+func (c *claim) takeBack() {
+	s := c.receipt.consumer.server
+	s.mu.Lock()
+	conn := s.shared
+	s.mu.Unlock()
+	if c.stored != 0 && conn != nil {
+		conn.Start(appendCommand(nil, "delete", c.stored), 1, 0)
+	}
 }
 
 // command makes one command for each claim, whose reply should be want.
@@ -210,6 +228,9 @@ func (b *Backend) exchange(claims []claim, write func(request []byte, c *claim) 
 				c.err = backend.ErrClosed
 			default:
 				replies = nil
+				if errors.Is(g.call.Err, wire.ErrNotSent) {
+					c.takeBack()
+				}
 				c.err = fmt.Errorf("%w: beanstalkd at %s: %w", backend.ErrLeaseLost, g.consumer.server.address, g.call.Err)
 			}
 		}

@@ -177,6 +177,7 @@ func (a *asking) interrupt() {
 func (a *asking) read() {
 	a.answered = time.Now()
 	c, replies := a.consumer, a.call.Replies
+	woken := a.endWake()
 	if a.call.Err != nil {
 		a.err = a.call.Err
 		return
@@ -190,8 +191,9 @@ func (a *asking) read() {
 			}
 		}
 	}
-	woken := a.endWake()
 	newAbove := c.server.observe(replies[a.n])
+	// Late replies can be about jobs that the server has taken back since.
+	late := !a.waits && a.answered.Sub(a.sent) > c.server.backend.settings.lease/3
 	a.candidates = make([]candidate, 0, a.n)
 	for _, reply := range replies[:a.n] {
 		switch reply.Word {
@@ -200,7 +202,7 @@ func (a *asking) read() {
 				continue
 			}
 			one := candidate{id: reply.ID, body: decodeBody(reply.Body), tube: a.queues[0]}
-			one.asked = len(a.queues) > 1 || one.body.lease == 0 || one.body.failure != nil || one.id <= newAbove
+			one.asked = late || len(a.queues) > 1 || one.body.lease == 0 || one.body.failure != nil || one.id <= newAbove
 			if one.asked {
 				a.unknown++
 			}
@@ -230,7 +232,14 @@ func (a *asking) endWake() uint64 {
 		return 0
 	}
 	id := a.wake.Replies[0].ID
-	a.consumer.conn.Start(appendCommand(nil, "delete", id), 1, 0)
+	conn := a.consumer.conn
+	if a.call.Err != nil { // the connection is over, and the job is not reserved
+		s := a.consumer.server
+		s.mu.Lock()
+		conn = s.shared
+		s.mu.Unlock()
+	}
+	conn.Start(appendCommand(nil, "delete", id), 1, 0)
 	return id
 }
 
