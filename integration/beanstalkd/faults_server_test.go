@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/brokers"
 )
 
 func TestAServerThatIsKilledUnderLoadLosesNoAcceptedJob(t *testing.T) {
@@ -18,12 +19,29 @@ func TestAServerThatIsKilledUnderLoadLosesNoAcceptedJob(t *testing.T) {
 	for i := range kills {
 		l.awaitProgress(patience, 100)
 		held := l.holdOne(fmt.Sprint("hold-", i))
+		awaitCompacted(t, server)
 		server.Kill()
 		held.expectLost(t)
 		server.Restart()
 		l.awaitProgress(recovery, 1)
 	}
 	l.finish(kills)
+}
+
+// awaitCompacted waits until the server has nothing to move from an old file of
+// its binlog to the current one, as it has after its second restart. It removes
+// the old file before it writes the last job of it again: a beanstalkd 1.12 that
+// is killed in between loses that job, with any option, and no client can help.
+func awaitCompacted(t testing.TB, server *brokers.BeanstalkdServer) {
+	t.Helper()
+	client := server.Client()
+	eventually(t, patience, func() error {
+		oldest, current := statistic(t, client, "binlog-oldest-index"), statistic(t, client, "binlog-current-index")
+		if current-oldest > 1 {
+			return fmt.Errorf("the files %d to %d of the binlog are in use", oldest, current)
+		}
+		return nil
+	})
 }
 
 func TestAServerThatIsRestartedUnderLoadLosesNothing(t *testing.T) {
@@ -33,6 +51,7 @@ func TestAServerThatIsRestartedUnderLoadLosesNothing(t *testing.T) {
 	const restarts = 3
 	for range restarts {
 		l.awaitProgress(patience, 100)
+		awaitCompacted(t, server) // SIGTERM ends it as abruptly
 		server.Restart()
 		l.awaitProgress(recovery, 1)
 	}
@@ -48,6 +67,7 @@ func TestAWorkerThatWaitsOutlivesTheServer(t *testing.T) {
 	l.running.Wait()
 	for i := range 3 {
 		awaitWaiting(t, client, 1)
+		settledCounts(t, client, patience, counts{}) // the last job is settled too
 		server.Kill()
 		server.Restart()
 		client = server.Client()

@@ -18,6 +18,7 @@ func TestOfTwoServersOneGoesOnWhenTheOtherIsKilled(t *testing.T) {
 	held := l.holdOne("hold-0") // it is on either of them
 	const kills = 3
 	for range kills {
+		awaitCompacted(t, one)
 		one.Kill()
 		_, before := l.failures()
 		l.awaitProgress(recovery, 100)
@@ -37,6 +38,7 @@ func TestOfTwoServersOneGoesOnWhenTheOtherIsKilled(t *testing.T) {
 		return nil
 	})
 	if held.ctx.Err() == nil { // it was on the server that was not killed
+		awaitCompacted(t, other)
 		other.Kill()
 		held.expectLost(t)
 		other.Restart()
