@@ -51,6 +51,11 @@
 //     over the numbers of all jobs, from that one on, at some 200,000 a second. A
 //     server in drain mode does not tell its newest number, and so cannot be
 //     listed.
+//   - A worker that is stopped, but whose connection is up, may keep its jobs for
+//     longer than their TTR: beanstalkd 1.12 forgets that time when other
+//     connections are used. A live worker sees to it that its jobs go back.
+//   - beanstalkd 1.12 can lose a job when it is killed while it compacts its binlog,
+//     also with -f0. No client can prevent that.
 //   - A restart of the server forgets how often a job was handed out: attempts that
 //     its worker did not live to tell of then do not count.
 //

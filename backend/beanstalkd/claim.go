@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
 )
 
 // settlement is one call of a verb that settles.
@@ -20,10 +21,11 @@ type settlement struct {
 // claim is a delivery that a verb works on.
 type claim struct {
 	receipt *receipt
-	place   int    // in the batch
-	puts    *puts  // the command that stores what replaces it; nil if nothing does
-	stored  uint64 // the job that replaces it, if any
-	err     error  // how it went
+	place   int        // in the batch
+	puts    *puts      // the command that stores what replaces it; nil if nothing does
+	stored  uint64     // the job that replaces it, if any
+	conn    *wire.Conn // over which that was stored
+	err     error      // how it went
 }
 
 // settle claims those of deliveries that are held, has f settle them, and

@@ -94,7 +94,7 @@ func (s *server) requeue(ctx context.Context, queue string, ids []uint64) (int, 
 		}
 	}
 	anew := make([]uint64, len(old)) // 0 where the put has failed
-	failed := s.put(ctx, p.items, anew)
+	conn, failed := s.put(ctx, p.items, anew)
 	stored := func(i int) bool { return anew[i] != 0 }
 	deleted, err := s.remove(ctx, only(old, stored))
 	if err != nil {
@@ -102,7 +102,10 @@ func (s *server) requeue(ctx context.Context, queue string, ids []uint64) (int, 
 	}
 	// Somebody else has requeued or deleted some of them meanwhile.
 	twice := only(only(anew, stored), func(i int) bool { return !deleted[i] })
-	if _, err := s.remove(ctx, twice); err != nil {
+	if len(twice) == 0 {
+		return trues(deleted), failed
+	}
+	if _, err := s.removeOver(ctx, conn, twice); err != nil {
 		return trues(deleted), err
 	}
 	return trues(deleted), failed

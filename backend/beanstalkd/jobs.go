@@ -87,6 +87,14 @@ const maxBodies = 4 << 20
 
 // remove deletes jobs and reports for each whether it was there.
 func (s *server) remove(ctx context.Context, ids []uint64) (deleted []bool, err error) {
+	conn, err := s.conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.removeOver(ctx, conn, ids)
+}
+
+func (s *server) removeOver(ctx context.Context, conn *wire.Conn, ids []uint64) (deleted []bool, err error) {
 	for ids := range slices.Chunk(ids, walkPart) {
 		if err := s.backend.usable(ctx); err != nil {
 			return deleted, err
@@ -95,7 +103,8 @@ func (s *server) remove(ctx context.Context, ids []uint64) (deleted []bool, err 
 		for _, id := range ids {
 			request = appendCommand(request, "delete", id)
 		}
-		replies, err := s.do(ctx, request, len(ids))
+		replies, err := conn.Do(ctx, request, len(ids))
+		err = s.explain(ctx, err)
 		for _, reply := range replies {
 			if reply.Word != wire.Deleted && reply.Word != wire.NotFound && err == nil {
 				err = s.refused(reply)

@@ -34,7 +34,8 @@ func (b *Backend) Push(ctx context.Context, messages []*backend.Message) error {
 		}
 	}
 	if errs == nil && len(b.servers) == 1 {
-		return b.servers[0].put(ctx, p.items, nil)
+		_, err := b.servers[0].put(ctx, p.items, nil)
+		return err
 	}
 	if errs == nil {
 		errs = make([]error, len(messages))
@@ -120,7 +121,7 @@ func (b *Backend) spread(ctx context.Context, items []put) []error {
 				places[i] = begin + i
 			}
 			for try := range len(servers) {
-				err := servers[(share+try)%len(servers)].put(ctx, left, nil)
+				_, err := servers[(share+try)%len(servers)].put(ctx, left, nil)
 				var again []put
 				var where []int
 				for i, place := range places {
@@ -143,15 +144,21 @@ func (b *Backend) spread(ctx context.Context, items []put) []error {
 const maxRequest = 256 << 10
 
 // put stores items, in order, and sets ids to those of their jobs unless it is
-// nil.
-func (s *server) put(ctx context.Context, items []put, ids []uint64) error {
+// nil. It returns the connection over which it did: only over that one may they
+// be deleted again. Behind another there can be a server that was restarted and
+// that counts its jobs anew.
+func (s *server) put(ctx context.Context, items []put, ids []uint64) (*wire.Conn, error) {
 	if len(items) == 0 {
-		return nil
+		return nil, nil
 	}
 	conn, err := s.conn(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return conn, s.putOver(ctx, conn, items, ids)
+}
+
+func (s *server) putOver(ctx context.Context, conn *wire.Conn, items []put, ids []uint64) error {
 	if len(items) == 1 { // without a copy
 		call := conn.Put(items[0].command, 1, items[0].tube, items[0].tube)
 		replies, err := call.Wait(ctx)

@@ -132,9 +132,9 @@ func (b *Backend) replace(claims []claim, finish func(request []byte, c *claim) 
 		}
 		all.Go(func() {
 			ids := make([]uint64, len(items))
-			err := s.put(context.Background(), items, ids)
+			conn, err := s.put(context.Background(), items, ids)
 			for i, c := range stores {
-				c.stored, c.err = ids[i], backend.ErrorAt(err, i)
+				c.stored, c.conn, c.err = ids[i], conn, backend.ErrorAt(err, i)
 				if items[i].message == nil && errors.Is(c.err, backend.ErrTooLarge) {
 					c.err = nil // it is buried as it is
 				}
@@ -156,12 +156,8 @@ func (b *Backend) replace(claims []claim, finish func(request []byte, c *claim) 
 
 // takeBack deletes what was stored to replace a job that turned out to be lost.
 func (c *claim) takeBack() {
-	s := c.receipt.consumer.server
-	s.mu.Lock()
-	conn := s.shared
-	s.mu.Unlock()
-	if c.stored != 0 && conn != nil {
-		conn.Start(appendCommand(nil, "delete", c.stored), 1, 0)
+	if c.stored != 0 {
+		c.conn.Start(appendCommand(nil, "delete", c.stored), 1, 0)
 	}
 }
 

@@ -19,6 +19,7 @@ type asking struct {
 	watch    *wire.Call // sees to it that the tubes are watched; nil if they are
 	call     *wire.Call
 	wake     *wire.Call // puts the job that ends the waiting; nil if nothing does
+	waker    *wire.Conn // of wake
 
 	ended          time.Time // when the caller's context was; zero while it is not
 	sent, answered time.Time
@@ -165,6 +166,7 @@ func (a *asking) interrupt() {
 		c.conn.Close()
 		return
 	}
+	a.waker = conn
 	a.wake = conn.Put([]byte("put 0 0 60 1\r\nx\r\n"), 1, c.wake, c.wake)
 	go func() {
 		if <-a.wake.Done; a.wake.Err != nil || a.wake.Replies[0].Word != wire.Inserted {
@@ -178,8 +180,14 @@ func (a *asking) read() {
 	a.answered = time.Now()
 	c, replies := a.consumer, a.call.Replies
 	woken := a.endWake()
-	if a.call.Err != nil {
-		a.err = a.call.Err
+	if a.err = a.call.Err; a.err == nil && a.wake != nil && woken == 0 {
+		a.err = a.wake.Err // the connection ends, since what woke it cannot be told
+		c.conn.Close()
+		if a.err == nil {
+			a.err = c.server.refused(a.wake.Replies[0])
+		}
+	}
+	if a.err != nil {
 		return
 	}
 	if a.watch != nil {
@@ -231,13 +239,9 @@ func (a *asking) endWake() uint64 {
 	if a.wake.Err != nil || a.wake.Replies[0].Word != wire.Inserted {
 		return 0
 	}
-	id := a.wake.Replies[0].ID
-	conn := a.consumer.conn
+	id, conn := a.wake.Replies[0].ID, a.consumer.conn
 	if a.call.Err != nil { // the connection is over, and the job is not reserved
-		s := a.consumer.server
-		s.mu.Lock()
-		conn = s.shared
-		s.mu.Unlock()
+		conn = a.waker
 	}
 	conn.Start(appendCommand(nil, "delete", id), 1, 0)
 	return id

@@ -282,9 +282,13 @@ func (w *walk) complete(ctx context.Context, stats tubeStats) (bool, error) {
 // the only way to learn of the last one is to put a job.
 func (s *server) newest(ctx context.Context) (uint64, error) {
 	put := "put 0 " + strconv.FormatInt(maxSeconds, 10) + " 1 1\r\n-\r\n"
-	replies, err := s.inTube(ctx, probeTube, []byte(put+peeks[backend.Scheduled]), 2)
+	conn, err := s.conn(ctx)
 	if err != nil {
 		return 0, err
+	}
+	replies, err := conn.Put([]byte(put+peeks[backend.Scheduled]), 2, probeTube, probeTube).Wait(ctx)
+	if err != nil {
+		return 0, s.explain(ctx, err)
 	}
 	if replies[0].Word != wire.Inserted {
 		return 0, s.refused(replies[0])
@@ -297,6 +301,6 @@ func (s *server) newest(ctx context.Context) (uint64, error) {
 		request = appendCommand(request, "delete", old.ID)
 		commands++
 	}
-	_, err = s.do(ctx, request, commands)
-	return replies[0].ID, err
+	_, err = conn.Do(ctx, request, commands)
+	return replies[0].ID, s.explain(ctx, err)
 }
