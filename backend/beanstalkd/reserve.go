@@ -81,48 +81,13 @@ func (b *Backend) look(ctx context.Context, queues []string, max int, lease time
 	return all, nil
 }
 
-// lookAt takes what is ready in a queue, on all servers. Its error is that of
-// all of them.
-func (b *Backend) lookAt(ctx context.Context, queue string, max int, lease time.Duration) (all []*backend.Delivery, more bool, err error) {
+// lookAt takes what is ready in a queue, on all servers.
+func (b *Backend) lookAt(ctx context.Context, queue string, max int, lease time.Duration) ([]*backend.Delivery, bool, error) {
 	servers := b.inTurn()
-	if len(servers) == 1 {
-		return servers[0].take(ctx, []string{queue}, max, lease, false)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type taken struct {
-		deliveries []*backend.Delivery
-		more       bool
-		err        error
-	}
-	results := make(chan taken)
 	share := (max + len(servers) - 1) / len(servers)
-	for _, s := range servers {
-		go func() {
-			deliveries, more, err := s.take(ctx, []string{queue}, share, lease, false)
-			results <- taken{deliveries, more, err}
-		}()
-	}
-	var errs []error
-	for i := range servers {
-		if i == 1 { // the others are as fast, or hang
-			defer time.AfterFunc(laggards, cancel).Stop()
-		}
-		result := <-results
-		all = append(all, result.deliveries...)
-		more = more || result.more
-		if result.err != nil {
-			errs = append(errs, result.err)
-		}
-	}
-	if len(all) > max {
-		b.giveBack(all[max:])
-		all = all[:max]
-	}
-	if len(errs) == len(servers) {
-		err = errors.Join(errs...)
-	}
-	return all, more, err
+	return b.fromEach(ctx, servers, max, laggards, func(ctx context.Context, s *server) ([]*backend.Delivery, bool, error) {
+		return s.take(ctx, []string{queue}, share, lease, false)
+	})
 }
 
 // laggards is how long the servers that answer wait for one that does not.
@@ -130,55 +95,67 @@ const laggards = 100 * time.Millisecond
 
 // wait waits for jobs of any of the queues, which were found empty.
 func (b *Backend) wait(ctx context.Context, queues []string, max int, lease time.Duration) ([]*backend.Delivery, error) {
-	if len(b.servers) == 1 {
-		deliveries, _, err := b.servers[0].take(ctx, queues, max, lease, true)
-		return deliveries, err
+	deliveries, _, err := b.fromEach(ctx, b.servers, max, 0, func(ctx context.Context, s *server) ([]*backend.Delivery, bool, error) {
+		if len(b.servers) == 1 {
+			return s.take(ctx, queues, max, lease, true)
+		}
+		return s.takeWhenUp(ctx, queues, max, lease)
+	})
+	return deliveries, err
+}
+
+// fromEach takes up to max jobs from servers, all at the same time. Once one has
+// answered, the others may do so for as long as patience. It returns more when
+// one of them has, and an error when all have failed.
+func (b *Backend) fromEach(ctx context.Context, servers []*server, max int, patience time.Duration,
+	take func(ctx context.Context, s *server) ([]*backend.Delivery, bool, error)) (all []*backend.Delivery, more bool, err error) {
+	if len(servers) == 1 {
+		return take(ctx, servers[0])
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type taken struct {
-		deliveries []*backend.Delivery
-		err        error
+	type result struct {
+		taken []*backend.Delivery
+		more  bool
+		err   error
 	}
-	results := make(chan taken)
-	for _, s := range b.servers {
+	results := make(chan result)
+	for _, s := range servers {
 		go func() {
-			deliveries, err := s.takeWhenUp(ctx, queues, max, lease)
-			results <- taken{deliveries, err}
+			taken, more, err := take(ctx, s)
+			results <- result{taken, more, err}
 		}()
 	}
-	var all []*backend.Delivery
 	var errs []error
-	for range b.servers {
-		result := <-results
-		all = append(all, result.deliveries...)
-		if result.err != nil {
-			errs = append(errs, result.err)
-		}
-		if result.err == nil {
-			cancel() // one answer is enough; the others give up waiting
+	answered := false
+	for range servers {
+		r := <-results
+		all, more = append(all, r.taken...), more || r.more
+		switch {
+		case r.err != nil:
+			errs = append(errs, r.err)
+		case !answered:
+			answered = true
+			defer time.AfterFunc(patience, cancel).Stop()
 		}
 	}
 	if len(all) > max {
 		b.giveBack(all[max:])
 		all = all[:max]
 	}
-	if len(all) == 0 && len(errs) == len(b.servers) {
-		return nil, errors.Join(errs...)
+	if !answered && len(all) == 0 {
+		err = errors.Join(errs...)
 	}
-	return all, nil
+	return all, more, err
 }
 
 // takeWhenUp is take that does not fail while the server is down, so that the
 // others are waited for and this one is noticed when it is back.
-func (s *server) takeWhenUp(ctx context.Context, queues []string, max int, lease time.Duration) ([]*backend.Delivery, error) {
+func (s *server) takeWhenUp(ctx context.Context, queues []string, max int, lease time.Duration) ([]*backend.Delivery, bool, error) {
 	for {
-		deliveries, _, err := s.take(ctx, queues, max, lease, true)
-		if err == nil || ctx.Err() != nil || s.backend.life.Err() != nil {
-			return deliveries, err
-		}
-		if !slices.ContainsFunc(s.backend.servers, (*server).isUp) {
-			return nil, err
+		deliveries, more, err := s.take(ctx, queues, max, lease, true)
+		if err == nil || s.backend.usable(ctx) != nil || !slices.ContainsFunc(s.backend.servers, (*server).isUp) {
+			return deliveries, more, err
 		}
 		s.backend.pause(ctx, retryPause)
 	}
