@@ -56,6 +56,10 @@
 //     connections are used. A live worker sees to it that its jobs go back.
 //   - beanstalkd 1.12 can lose a job when it is killed while it compacts its binlog,
 //     also with -f0. No client can prevent that.
+//   - A process that dies may be handed a job in that moment, by the connection on
+//     which it waits, when another one of its connections has ended before. It
+//     counts as handed out, so that one which kills its workers may be buried
+//     after the second of them.
 //   - A restart of the server forgets how often a job was handed out: attempts that
 //     its worker did not live to tell of then do not count.
 //

@@ -81,13 +81,27 @@ func (b *Backend) look(ctx context.Context, queues []string, max int, lease time
 	return all, nil
 }
 
-// lookAt takes what is ready in a queue, on all servers.
+// lookAt takes what is ready in a queue, on as many servers at a time as may give
+// a job each.
 func (b *Backend) lookAt(ctx context.Context, queue string, max int, lease time.Duration) ([]*backend.Delivery, bool, error) {
-	servers := b.inTurn()
-	share := (max + len(servers) - 1) / len(servers)
-	return b.fromEach(ctx, servers, max, laggards, func(ctx context.Context, s *server) ([]*backend.Delivery, bool, error) {
-		return s.take(ctx, []string{queue}, share, lease, false)
-	})
+	var errs []error
+	answered := false
+	for servers := range slices.Chunk(b.inTurn(), max) {
+		share := (max + len(servers) - 1) / len(servers)
+		all, more, err := b.fromEach(ctx, servers, max, laggards, func(ctx context.Context, s *server) ([]*backend.Delivery, bool, error) {
+			return s.take(ctx, []string{queue}, share, lease, false)
+		})
+		if len(all) > 0 {
+			return all, more, nil
+		}
+		if answered = answered || err == nil; err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if answered {
+		return nil, false, nil
+	}
+	return nil, false, errors.Join(errs...)
 }
 
 // laggards is how long the servers that answer wait for one that does not.

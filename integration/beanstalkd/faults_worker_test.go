@@ -44,8 +44,10 @@ func TestAJobThatKillsItsWorkersIsBuriedAndItsNeighboursComplete(t *testing.T) {
 			t.Errorf("%s completed in attempt %d", e.ID, e.Attempt)
 		}
 	}
-	if began != 3 {
-		t.Errorf("the job was run %d times, want 3", began)
+	// The server can hand a job that has just killed its worker to the other
+	// connection of the same process, which is about to end too.
+	if began < 2 || began > 3 {
+		t.Errorf("the job was run %d times, want 3, or 2", began)
 	}
 	if dead := dead(t, producer.Backend()); len(dead) != 1 || dead[0].ID != "poison" || !strings.Contains(dead[0].Failure.Error, queue.ErrCrashLoop.Error()) {
 		t.Errorf("buried: %+v; want the job that kills its workers", dead)
