@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // leaveNothing fails the test when f leaves goroutines behind.
@@ -31,12 +32,12 @@ func busy(t *testing.T, address string) (b backend.Backend, reserving <-chan err
 	if err != nil {
 		t.Fatal(err)
 	}
-	delayed := message("delayed")
+	delayed := faults.Message("delayed")
 	delayed.Delay = time.Hour
-	if err := b.Push(t.Context(), []*backend.Message{message("held"), delayed}); err != nil {
+	if err := b.Push(t.Context(), []*backend.Message{faults.Message("held"), delayed}); err != nil {
 		t.Fatal(err)
 	}
-	reserve(t, b, time.Hour, patience)
+	faults.Reserve(t, b, time.Hour, faults.Patience)
 	result := make(chan error, 1)
 	go func() {
 		_, err := b.Reserve(context.Background(), []string{"default", "other", backend.AllQueues}, 1, time.Hour)
@@ -73,7 +74,7 @@ func expectClosed(t *testing.T, b backend.Backend, reserving <-chan error) {
 	default:
 		t.Error("the Reserve that waited goes on after Close")
 	}
-	if err := b.Push(context.Background(), []*backend.Message{message("late")}); !errors.Is(err, backend.ErrClosed) {
+	if err := b.Push(context.Background(), []*backend.Message{faults.Message("late")}); !errors.Is(err, backend.ErrClosed) {
 		t.Errorf("Push after Close: %v; want %v", err, backend.ErrClosed)
 	}
 }
@@ -131,7 +132,7 @@ func TestJobsThatLandDuringCloseAreNotLost(t *testing.T) {
 	const closers = 3
 	delivered := make(map[string]int)
 	var mu sync.Mutex // guards delivered
-	producer := open(t, server.URL())
+	producer := faults.Open(t, server.URL())
 	// The backend that has reserved a job may be closed before it can settle it.
 	deliver := func(deliveries []*backend.Delivery) {
 		mu.Lock()
@@ -156,7 +157,7 @@ func TestJobsThatLandDuringCloseAreNotLost(t *testing.T) {
 				return
 			case <-time.After(time.Millisecond):
 			}
-			if err := producer.Push(context.Background(), []*backend.Message{message(fmt.Sprint(pushed))}); err != nil {
+			if err := producer.Push(context.Background(), []*backend.Message{faults.Message(fmt.Sprint(pushed))}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -197,9 +198,9 @@ func TestJobsThatLandDuringCloseAreNotLost(t *testing.T) {
 	close(stop)
 	pushing.Wait()
 
-	last := open(t, server.URL())
+	last := faults.Open(t, server.URL())
 	for count(t, client) != (counts{}) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), faults.Patience)
 		deliveries, err := last.Reserve(ctx, []string{"default"}, 100, time.Hour)
 		cancel()
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // A key of another type than the driver's, which somebody has written by
@@ -41,10 +42,10 @@ func expectWrongType(t *testing.T, what string, err error) {
 
 func TestAQueueOfTheWrongTypeIsAnError(t *testing.T) {
 	server, client := server(t)
-	b := open(t, server.URL())
+	b := faults.Open(t, server.URL())
 	spoil(t, client, "queue:default")
-	expectWrongType(t, "Push", b.Push(t.Context(), []*backend.Message{message("a")}))
-	_, err := reserveIn(t, b, patience, time.Minute, "default")
+	expectWrongType(t, "Push", b.Push(t.Context(), []*backend.Message{faults.Message("a")}))
+	_, err := reserveIn(t, b, faults.Patience, time.Minute, "default")
 	expectWrongType(t, "Reserve", err)
 	inspector, _ := backend.As[backend.Inspector](b)
 	_, err = inspector.Stats(t.Context(), "default")
@@ -55,29 +56,29 @@ func TestAQueueOfTheWrongTypeIsAnError(t *testing.T) {
 	if err := client.Del(t.Context(), "resque:queue:default").Err(); err != nil {
 		t.Fatal(err)
 	}
-	push(t, b, "b")
-	reserve(t, b, time.Minute, patience)
+	faults.Push(t, b, "b")
+	faults.Reserve(t, b, time.Minute, faults.Patience)
 }
 
 func TestAQueueOfTheWrongTypeDisturbsNoOther(t *testing.T) {
 	for _, key := range []string{"queue:bad", "gofer:running:bad", "gofer:leases:bad"} {
 		t.Run(key, func(t *testing.T) {
 			server, client := server(t)
-			b := open(t, server.URL())
-			good := message("good")
+			b := faults.Open(t, server.URL())
+			good := faults.Message("good")
 			good.Queue = "good"
-			bad := message("bad")
+			bad := faults.Message("bad")
 			bad.Queue = "bad"
 			if err := b.Push(t.Context(), []*backend.Message{good, bad}); err != nil {
 				t.Fatal(err)
 			}
 			spoil(t, client, key)
 			for _, queues := range [][]string{{"good", "bad"}, {"bad", "good"}} {
-				deliveries, err := reserveIn(t, b, patience, time.Minute, queues...)
+				deliveries, err := reserveIn(t, b, faults.Patience, time.Minute, queues...)
 				if err != nil || len(deliveries) != 1 || deliveries[0].ID != "good" || deliveries[0].Attempt != 1 {
 					t.Fatalf("Reserve of %v: %v, %v; want the good job", queues, deliveries, err)
 				}
-				_, err = reserveIn(t, b, patience, time.Minute, queues...)
+				_, err = reserveIn(t, b, faults.Patience, time.Minute, queues...)
 				expectWrongType(t, "Reserve", err)
 				if err := b.Release(t.Context(), deliveries, 0); err != nil {
 					t.Error(err)
@@ -108,23 +109,23 @@ func TestAQueueOfTheWrongTypeHoldsUpNoTime(t *testing.T) {
 	for name, keys := range cases {
 		t.Run(name, func(t *testing.T) {
 			server, client := server(t)
-			b := open(t, server.URL())
+			b := faults.Open(t, server.URL())
 			pushTo := func(queue, id string, delay time.Duration) {
 				t.Helper()
-				m := message(id)
+				m := faults.Message(id)
 				m.Queue, m.Delay = queue, delay
 				if err := b.Push(t.Context(), []*backend.Message{m}); err != nil {
 					t.Fatal(err)
 				}
 			}
 			pushTo("bad", "lost", 0)
-			if _, err := reserveIn(t, b, patience, 300*time.Millisecond, "bad"); err != nil {
+			if _, err := reserveIn(t, b, faults.Patience, 300*time.Millisecond, "bad"); err != nil {
 				t.Fatal(err)
 			}
 			pushTo("bad", "delayed", 300*time.Millisecond)
 			spoil(t, client, keys...)
 			pushTo("good", "lost", 0)
-			if _, err := reserveIn(t, b, patience, 400*time.Millisecond, "good"); err != nil {
+			if _, err := reserveIn(t, b, faults.Patience, 400*time.Millisecond, "good"); err != nil {
 				t.Fatal(err)
 			}
 			pushTo("good", "delayed", 500*time.Millisecond)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // A hundred workers wait for one queue. A job that comes in wakes the one that
@@ -16,13 +17,13 @@ import (
 func TestAPushWakesOneOfAHundredWorkers(t *testing.T) {
 	const workers, pushes = 100, 10
 	server, client := server(t)
-	producer := open(t, server.URL())
-	push(t, producer, "first") // it needs a connection
+	producer := faults.Open(t, server.URL())
+	faults.Push(t, producer, "first") // it needs a connection
 	delivered := make(chan *backend.Delivery)
 	ctx, cancel := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
 	for range workers {
-		b := open(t, server.URL())
+		b := faults.Open(t, server.URL())
 		waiting.Go(func() {
 			for {
 				deliveries, err := b.Reserve(ctx, []string{"default"}, 1, time.Hour)
@@ -46,7 +47,7 @@ func TestAPushWakesOneOfAHundredWorkers(t *testing.T) {
 	least := int64(1 << 60)
 	for i := range pushes {
 		before := statistic(t, client, "total_reads_processed")
-		push(t, producer, fmt.Sprint(i))
+		faults.Push(t, producer, fmt.Sprint(i))
 		<-delivered
 		awaitIdle(t, client, workers)
 		// Each look of awaitIdle is a request too.
@@ -64,13 +65,13 @@ func TestAPushWakesOneOfAHundredWorkers(t *testing.T) {
 // Producers that come all at once leave connections for the rest.
 func TestManyPushesAtOnceLeaveTheOtherCallsAlone(t *testing.T) {
 	server, client := server(t)
-	b := open(t, with(server.URL(), "pool", "4"))
+	b := faults.Open(t, with(server.URL(), "pool", "4"))
 	const producers, jobs = 100, 20
 	var pushing sync.WaitGroup
 	for producer := range producers {
 		pushing.Go(func() {
 			for job := range jobs {
-				m := message(fmt.Sprint(producer, "-", job))
+				m := faults.Message(fmt.Sprint(producer, "-", job))
 				if err := b.Push(context.Background(), []*backend.Message{m}); err != nil {
 					t.Errorf("Push: %v", err)
 					return
@@ -80,7 +81,7 @@ func TestManyPushesAtOnceLeaveTheOtherCallsAlone(t *testing.T) {
 	}
 	seen := make(map[string]bool)
 	for len(seen) < producers*jobs {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), faults.Patience)
 		deliveries, err := b.Reserve(ctx, []string{"default"}, 50, time.Minute)
 		if err == nil {
 			err = b.Ack(ctx, deliveries)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // What fails for one job of a batch does so for no other, and what cannot be put
@@ -16,11 +17,11 @@ func TestAPushToAQueueOfTheWrongTypeFailsAloneInItsBatch(t *testing.T) {
 	for name, delay := range map[string]time.Duration{"now": 0, "later": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			server, client := server(t)
-			b := open(t, server.URL())
+			b := faults.Open(t, server.URL())
 			spoil(t, client, "queue:bad", "gofer:later:bad")
 			var messages []*backend.Message
 			for i, queue := range []string{"default", "bad", "default"} {
-				m := message(strconv.Itoa(i))
+				m := faults.Message(strconv.Itoa(i))
 				m.Queue, m.Delay = queue, delay
 				messages = append(messages, m)
 			}
@@ -43,9 +44,9 @@ func TestAPushToAQueueOfTheWrongTypeFailsAloneInItsBatch(t *testing.T) {
 
 func TestARetryThatHasNowhereToGoHoldsUpNoOther(t *testing.T) {
 	server, client := server(t)
-	b := open(t, server.URL())
-	push(t, b, "1", "2")
-	deliveries := []*backend.Delivery{reserve(t, b, time.Minute, patience), reserve(t, b, time.Minute, patience)}
+	b := faults.Open(t, server.URL())
+	faults.Push(t, b, "1", "2")
+	deliveries := []*backend.Delivery{faults.Reserve(t, b, time.Minute, faults.Patience), faults.Reserve(t, b, time.Minute, faults.Patience)}
 	spoil(t, client, "queue:bad")
 	var replacements []backend.Replacement
 	for i, d := range deliveries {
@@ -68,9 +69,9 @@ func TestARetryThatHasNowhereToGoHoldsUpNoOther(t *testing.T) {
 
 func TestADeadJobThatCannotBeRequeuedStaysDead(t *testing.T) {
 	server, client := server(t)
-	b := open(t, server.URL())
-	push(t, b, "1")
-	d := reserve(t, b, time.Minute, patience)
+	b := faults.Open(t, server.URL())
+	faults.Push(t, b, "1")
+	d := faults.Reserve(t, b, time.Minute, faults.Patience)
 	failure := backend.Failure{At: time.Now(), Error: "boom"}
 	if err := b.Bury(t.Context(), []backend.Burial{{Delivery: d, Message: &d.Message, Failure: failure}}); err != nil {
 		t.Fatal(err)
@@ -97,8 +98,8 @@ func TestADelayedJobOfRubyThatHasNowhereToGoStaysAndHoldsUpNoOther(t *testing.T)
 		client.RPush(t.Context(), "resque:delayed:"+second, `{"class":"job","args":[{}],"queue":"`+queue+`"}`)
 	}
 	client.Do(t.Context(), "ZADD", "resque:delayed_queue_schedule", second, second)
-	b := open(t, server.URL())
-	reserve(t, b, time.Minute, patience)
+	b := faults.Open(t, server.URL())
+	faults.Reserve(t, b, time.Minute, faults.Patience)
 	if n := client.LLen(t.Context(), "resque:delayed:"+second).Val(); n != 1 {
 		t.Errorf("%d delayed jobs are left, want the one for the bad queue", n)
 	}
@@ -114,20 +115,20 @@ func TestADelayedJobOfRubyThatHasNowhereToGoStaysAndHoldsUpNoOther(t *testing.T)
 
 func TestPushesGoOnAfterManyThatWereInDoubt(t *testing.T) {
 	server, client := server(t)
-	b := open(t, server.URL()+"?pool=1&read_timeout=100ms")
-	push(t, b, "first")
+	b := faults.Open(t, server.URL()+"?pool=1&read_timeout=100ms")
+	faults.Push(t, b, "first")
 	server.Stop()
 	for range 20 {
 		ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
-		if err := b.Push(ctx, []*backend.Message{message("again")}); err == nil {
+		if err := b.Push(ctx, []*backend.Message{faults.Message("again")}); err == nil {
 			t.Error("a server that has stopped has taken a job")
 		}
 		cancel()
 	}
 	server.Continue()
-	eventually(t, patience, func() error { return b.Push(t.Context(), []*backend.Message{message("again")}) })
+	faults.Eventually(t, faults.Patience, func() error { return b.Push(t.Context(), []*backend.Message{faults.Message("again")}) })
 	for i := range 40 {
-		push(t, b, strconv.Itoa(i))
+		faults.Push(t, b, strconv.Itoa(i))
 	}
 	awaitQuiet(t, client)
 	expectCounts(t, client, counts{ready: 42})

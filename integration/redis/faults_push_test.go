@@ -3,14 +3,16 @@ package redis_test
 import (
 	"testing"
 	"time"
+
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // A push is known by its number for an hour, however many came before it.
 func TestTheNumberOfAPushIsKeptForAnHour(t *testing.T) {
 	server, client := server(t)
-	b := open(t, server.URL())
+	b := faults.Open(t, server.URL())
 	for _, id := range []string{"1", "2", "3"} {
-		push(t, b, id)
+		faults.Push(t, b, id)
 	}
 	keys, err := client.Keys(t.Context(), "resque:gofer:push:*").Result()
 	if err != nil || len(keys) != 1 {
@@ -32,8 +34,8 @@ func TestAPushByAUserWhoMayNotUseTransactionsIsStoredOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := open(t, "redis://ann:any@"+server.Addr())
-	push(t, b, "1")
-	push(t, b, "2", "3")
+	b := faults.Open(t, "redis://ann:any@"+server.Addr())
+	faults.Push(t, b, "1")
+	faults.Push(t, b, "2", "3")
 	expectCounts(t, client, counts{ready: 3})
 }

@@ -14,6 +14,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // scriptMark returns what a request that calls one of the driver's scripts
@@ -51,39 +52,30 @@ func scriptMark(t testing.TB, client *goredis.Client, name string) string {
 	return mark
 }
 
-func expectHarmed(t testing.TB, done <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-done:
-	default:
-		t.Error("the request that was to be harmed was not made")
-	}
-}
-
 func TestAPushWhoseReplyIsLostIsStoredOnce(t *testing.T) {
 	server, client := server(t)
-	network := newProxy(t, server.Addr())
-	b := open(t, network.url())
-	delayed := message("a-delayed")
+	network := faults.NewProxy(t, server.URL())
+	b := faults.Open(t, network.URL())
+	delayed := faults.Message("a-delayed")
 	delayed.Delay = time.Hour
 	cases := []struct {
 		name     string
 		messages []*backend.Message
 		want     counts
 	}{
-		{"one", []*backend.Message{message("a-job")}, counts{ready: 1}},
+		{"one", []*backend.Message{faults.Message("a-job")}, counts{ready: 1}},
 		{"delayed", []*backend.Message{delayed}, counts{later: 1}},
-		{"batch", []*backend.Message{message("a-1"), message("a-2"), delayed}, counts{ready: 2, later: 1}},
+		{"batch", []*backend.Message{faults.Message("a-1"), faults.Message("a-2"), delayed}, counts{ready: 2, later: 1}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			client.FlushDB(t.Context())
 			scriptMark(t, client, "push")
-			done := network.cutReplies(`"a-`, 1)
+			done := network.CutReplies(`"a-`, 1)
 			if err := b.Push(t.Context(), c.messages); err != nil {
 				t.Errorf("Push: %v; want the success that it was", err)
 			}
-			expectHarmed(t, done)
+			faults.ExpectHarm(t, done)
 			expectCounts(t, client, c.want)
 		})
 	}
@@ -92,15 +84,15 @@ func TestAPushWhoseReplyIsLostIsStoredOnce(t *testing.T) {
 // Resque-scheduler's own lists are written without a script.
 func TestADelayedPushForRubyWhoseReplyIsLostIsStoredOnce(t *testing.T) {
 	server, client := server(t)
-	network := newProxy(t, server.Addr())
-	b := open(t, with(network.url(), "delayed", "resque"))
-	m := message("")
+	network := faults.NewProxy(t, server.URL())
+	b := faults.Open(t, with(network.URL(), "delayed", "resque"))
+	m := faults.Message("")
 	m.Delay = time.Hour
-	done := network.cutReplies("delayed_queue_schedule", 1)
+	done := network.CutReplies("delayed_queue_schedule", 1)
 	if err := b.Push(t.Context(), []*backend.Message{m}); err != nil {
 		t.Errorf("Push: %v; want the success that it was", err)
 	}
-	expectHarmed(t, done)
+	faults.ExpectHarm(t, done)
 	lists, err := client.Keys(t.Context(), "resque:delayed:*").Result()
 	if err != nil || len(lists) != 1 {
 		t.Fatalf("lists of delayed jobs: %v, %v; want one", lists, err)
@@ -112,34 +104,34 @@ func TestADelayedPushForRubyWhoseReplyIsLostIsStoredOnce(t *testing.T) {
 
 func TestAPushThatIsMadeAgainAfterAnAmbiguousErrorIsStoredOnce(t *testing.T) {
 	server, client := server(t)
-	network := newProxy(t, server.Addr())
-	b := open(t, network.url())
+	network := faults.NewProxy(t, server.URL())
+	b := faults.Open(t, network.URL())
 
 	t.Run("when no reply came back", func(t *testing.T) {
 		client.FlushDB(t.Context())
-		network.cutReplies("", 1<<30)
-		err := b.Push(t.Context(), []*backend.Message{message("a"), message("b")})
-		network.disarm()
+		network.CutReplies("", 1<<30)
+		err := b.Push(t.Context(), []*backend.Message{faults.Message("a"), faults.Message("b")})
+		network.Disarm()
 		if err == nil || errors.Is(err, backend.ErrUnavailable) {
 			t.Fatalf("Push: %v; want an error that leaves open what was stored", err)
 		}
-		push(t, b, "b", "a")
+		faults.Push(t, b, "b", "a")
 		expectCounts(t, client, counts{ready: 2})
 	})
 
 	t.Run("when its context ended while nothing got through", func(t *testing.T) {
 		client.FlushDB(t.Context())
-		network.blackhole()
+		network.Blackhole()
 		for range 3 {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-			err := b.Push(ctx, []*backend.Message{message("a")})
+			err := b.Push(ctx, []*backend.Message{faults.Message("a")})
 			cancel()
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Fatalf("Push: %v; want %v", err, context.DeadlineExceeded)
 			}
 		}
-		network.heal()
-		push(t, b, "a")
+		network.Heal()
+		faults.Push(t, b, "a")
 		awaitQuiet(t, client)
 		expectCounts(t, client, counts{ready: 1})
 	})
@@ -150,7 +142,7 @@ func TestAPushThatIsMadeAgainAfterAnAmbiguousErrorIsStoredOnce(t *testing.T) {
 func awaitQuiet(t testing.TB, client *goredis.Client) {
 	t.Helper()
 	before, since := statistic(t, client, "total_reads_processed"), time.Now()
-	eventually(t, patience, func() error {
+	faults.Eventually(t, faults.Patience, func() error {
 		now := statistic(t, client, "total_reads_processed")
 		if now != before+1 {
 			since = time.Now()
@@ -165,17 +157,17 @@ func awaitQuiet(t testing.TB, client *goredis.Client) {
 
 func TestAReserveWhoseReplyIsLostReturnsTheSameJobsAtOnce(t *testing.T) {
 	server, client := server(t)
-	network := newProxy(t, server.Addr())
-	b := open(t, network.url())
-	push(t, b, "1", "2", "3")
-	done := network.cutReplies(scriptMark(t, client, "reserve"), 1)
+	network := faults.NewProxy(t, server.URL())
+	b := faults.Open(t, network.URL())
+	faults.Push(t, b, "1", "2", "3")
+	done := network.CutReplies(scriptMark(t, client, "reserve"), 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	deliveries, err := b.Reserve(ctx, []string{"default"}, 3, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	expectHarmed(t, done)
+	faults.ExpectHarm(t, done)
 	for i, d := range deliveries {
 		if d.ID != []string{"1", "2", "3"}[i] || d.Attempt != 1 || d.Deliveries != 1 {
 			t.Errorf("job %d is %s, attempt %d, delivery %d; want the first of each, in their order", i, d.ID, d.Attempt, d.Deliveries)
@@ -192,16 +184,16 @@ func TestAReserveWhoseReplyIsLostReturnsTheSameJobsAtOnce(t *testing.T) {
 // be on its way. What it then takes, nobody has; it must be no other's loss.
 func TestAReserveThatArrivesAfterItWasMadeAgainLosesNothing(t *testing.T) {
 	server, client := server(t)
-	network := newProxy(t, server.Addr())
-	b := open(t, network.url())
-	push(t, b, "1", "2")
-	_, deliver := network.delay(scriptMark(t, client, "reserve"))
-	first := reserve(t, b, time.Second, 5*time.Second)
+	network := faults.NewProxy(t, server.URL())
+	b := faults.Open(t, network.URL())
+	faults.Push(t, b, "1", "2")
+	_, deliver := network.Delay(scriptMark(t, client, "reserve"))
+	first := faults.Reserve(t, b, time.Second, 5*time.Second)
 	deliver()
 	if err := b.Ack(t.Context(), []*backend.Delivery{first}); err != nil {
 		t.Errorf("Ack: %v", err)
 	}
-	second := reserve(t, b, time.Second, 10*time.Second)
+	second := faults.Reserve(t, b, time.Second, 10*time.Second)
 	if first.ID != "1" || second.ID != "2" {
 		t.Errorf("the jobs were %s and %s, want 1 and 2", first.ID, second.ID)
 	}
@@ -244,18 +236,18 @@ var settlements = []struct {
 
 func TestASettlementWhoseReplyIsLostIsMadeOnceAndSucceeds(t *testing.T) {
 	server, client := server(t)
-	network := newProxy(t, server.Addr())
-	b := open(t, network.url())
+	network := faults.NewProxy(t, server.URL())
+	b := faults.Open(t, network.URL())
 	for _, s := range settlements {
 		t.Run(s.name, func(t *testing.T) {
 			client.FlushDB(t.Context())
-			push(t, b, "a")
-			d := reserve(t, b, time.Hour, patience)
-			done := network.cutReplies(scriptMark(t, client, s.script), 1)
+			faults.Push(t, b, "a")
+			d := faults.Reserve(t, b, time.Hour, faults.Patience)
+			done := network.CutReplies(scriptMark(t, client, s.script), 1)
 			if err := s.settle(t.Context(), b, d); err != nil {
 				t.Errorf("%v; want the success that it was", err)
 			}
-			expectHarmed(t, done)
+			faults.ExpectHarm(t, done)
 			expectCounts(t, client, s.want)
 		})
 	}
@@ -263,16 +255,16 @@ func TestASettlementWhoseReplyIsLostIsMadeOnceAndSucceeds(t *testing.T) {
 
 func TestASettlementThatIsMadeAgainAfterAnAmbiguousErrorSucceeds(t *testing.T) {
 	server, client := server(t)
-	network := newProxy(t, server.Addr())
-	b := open(t, network.url())
+	network := faults.NewProxy(t, server.URL())
+	b := faults.Open(t, network.URL())
 	for _, s := range settlements {
 		t.Run(s.name, func(t *testing.T) {
 			client.FlushDB(t.Context())
-			push(t, b, "a")
-			d := reserve(t, b, time.Hour, patience)
-			network.cutReplies(scriptMark(t, client, s.script), 1<<30)
+			faults.Push(t, b, "a")
+			d := faults.Reserve(t, b, time.Hour, faults.Patience)
+			network.CutReplies(scriptMark(t, client, s.script), 1<<30)
 			err := s.settle(t.Context(), b, d)
-			network.disarm()
+			network.Disarm()
 			if err == nil || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrLeaseLost) {
 				t.Fatalf("%v; want an error that leaves open whether it was done", err)
 			}
@@ -288,21 +280,21 @@ func TestASettlementThatIsMadeAgainAfterAnAmbiguousErrorSucceeds(t *testing.T) {
 // lease for its own success.
 func TestALostLeaseIsToldAlsoWhenTheReplyWasLost(t *testing.T) {
 	server, client := server(t)
-	network := newProxy(t, server.Addr())
-	b, other := open(t, network.url()), open(t, server.URL())
+	network := faults.NewProxy(t, server.URL())
+	b, other := faults.Open(t, network.URL()), faults.Open(t, server.URL())
 	for _, s := range settlements {
 		t.Run(s.name, func(t *testing.T) {
 			client.FlushDB(t.Context())
-			push(t, b, "a")
-			d := reserve(t, b, 200*time.Millisecond, patience)
-			if taken := reserve(t, other, time.Hour, patience); taken.Attempt != 2 {
+			faults.Push(t, b, "a")
+			d := faults.Reserve(t, b, 200*time.Millisecond, faults.Patience)
+			if taken := faults.Reserve(t, other, time.Hour, faults.Patience); taken.Attempt != 2 {
 				t.Errorf("the other was given attempt %d, want 2", taken.Attempt)
 			}
-			done := network.cutReplies(scriptMark(t, client, s.script), 1)
+			done := network.CutReplies(scriptMark(t, client, s.script), 1)
 			if err := s.settle(t.Context(), b, d); !errors.Is(err, backend.ErrLeaseLost) {
 				t.Errorf("%v; want %v", err, backend.ErrLeaseLost)
 			}
-			expectHarmed(t, done)
+			faults.ExpectHarm(t, done)
 			expectCounts(t, client, counts{reserved: 1})
 		})
 	}
@@ -311,15 +303,15 @@ func TestALostLeaseIsToldAlsoWhenTheReplyWasLost(t *testing.T) {
 // A Push that was never made leaves nothing to wait for.
 func TestAPushIsMadeAgainAfterOneWhoseContextHadEndedBefore(t *testing.T) {
 	server, client := server(t)
-	b := open(t, server.URL())
+	b := faults.Open(t, server.URL())
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.Push(ended, []*backend.Message{message("a")}); !errors.Is(err, context.Canceled) {
+	if err := b.Push(ended, []*backend.Message{faults.Message("a")}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Push: %v; want %v", err, context.Canceled)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), faults.Patience)
 	defer cancel()
-	if err := b.Push(ctx, []*backend.Message{message("a")}); err != nil {
+	if err := b.Push(ctx, []*backend.Message{faults.Message("a")}); err != nil {
 		t.Errorf("Push: %v", err)
 	}
 	expectCounts(t, client, counts{ready: 1})

@@ -9,53 +9,47 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
-
-// recovery is how long it may take until jobs run again, once the cause of an
-// outage is gone.
-const recovery = 5 * time.Second
 
 func TestAServerThatIsKilledUnderLoadLosesNoAcceptedJob(t *testing.T) {
 	server, _ := server(t, "--appendfsync", "always")
 	l := startLoad(t, server.URL())
 	for range 3 {
-		l.awaitProgress(patience, 200)
+		l.AwaitProgress(faults.Patience, 200)
 		server.Kill()
 		server.Restart()
-		l.awaitProgress(recovery, 1)
+		l.AwaitProgress(faults.Recovery, 1)
 	}
-	l.finish(0)
+	finish(l, 0)
 }
 
 func TestAServerThatIsRestartedUnderLoadLosesNothing(t *testing.T) {
 	server, _ := server(t)
 	l := startLoad(t, server.URL())
 	for range 3 {
-		l.awaitProgress(patience, 200)
+		l.AwaitProgress(faults.Patience, 200)
 		server.Restart()
-		l.awaitProgress(recovery, 1)
+		l.AwaitProgress(faults.Recovery, 1)
 	}
-	l.finish(0)
+	finish(l, 0)
 }
 
 // Who waits in Redis when it goes away has to wait in the one that comes back.
 func TestAWorkerThatWaitsOutlivesTheServer(t *testing.T) {
 	server, client := server(t)
 	l := startLoad(t, server.URL())
-	l.stop()
-	l.running.Wait()
+	l.StopProducing()
 	for i := range 3 {
 		awaitIdle(t, client, 1)
 		server.Kill()
 		server.Restart()
 		awaitIdle(t, client, 1)
-		before := l.done()
-		if !l.enqueue(t.Context(), fmt.Sprint("late-", i)) {
-			t.Errorf("Enqueue: %v", l.errors)
-		}
-		l.awaitProgress(recovery, before+1-l.done())
+		before := l.Done()
+		l.Enqueue(fmt.Sprint("late-", i))
+		l.AwaitProgress(faults.Recovery, before+1-l.Done())
 	}
-	l.finish(0)
+	finish(l, 0)
 }
 
 func TestScriptsThatTheServerForgetsAreNotMissed(t *testing.T) {
@@ -65,10 +59,10 @@ func TestScriptsThatTheServerForgetsAreNotMissed(t *testing.T) {
 		if err := client.ScriptFlush(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		l.awaitProgress(patience, 5)
+		l.AwaitProgress(faults.Patience, 5)
 	}
-	l.finish(0)
-	if failed, _ := l.failures(); failed > 0 {
+	finish(l, 0)
+	if failed, _ := l.Failures(); failed > 0 {
 		t.Errorf("Enqueue failed %d times", failed)
 	}
 }
@@ -81,17 +75,17 @@ func TestConnectionsThatAreKilledUnderLoadLoseNothing(t *testing.T) {
 		if err := client.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
 			t.Fatal(err)
 		}
-		l.awaitProgress(patience, 5)
+		l.AwaitProgress(faults.Patience, 5)
 	}
-	l.finish(0)
+	finish(l, 0)
 }
 
 func TestAServerWithoutMemoryRefusesJobsAndLetsGoOfThoseThatItHas(t *testing.T) {
 	server, client := server(t)
-	b := open(t, server.URL())
+	b := faults.Open(t, server.URL())
 	const jobs = 300
 	for i := range jobs {
-		m := message(strconv.Itoa(i))
+		m := faults.Message(strconv.Itoa(i))
 		m.Args = []byte(`"` + strings.Repeat("x", 10_000) + `"`)
 		if err := b.Push(t.Context(), []*backend.Message{m}); err != nil {
 			t.Fatal(err)
@@ -106,7 +100,7 @@ func TestAServerWithoutMemoryRefusesJobsAndLetsGoOfThoseThatItHas(t *testing.T) 
 	limit("1mb") // less than an empty server needs: it stays full when the jobs are gone
 	refuse := func(b backend.Backend, delay time.Duration) {
 		t.Helper()
-		m := message("refused")
+		m := faults.Message("refused")
 		m.Delay = delay
 		if err := b.Push(t.Context(), []*backend.Message{m}); !errors.Is(err, backend.ErrUnavailable) {
 			t.Errorf("Push to a full server: %v; want %v", err, backend.ErrUnavailable)
@@ -116,9 +110,9 @@ func TestAServerWithoutMemoryRefusesJobsAndLetsGoOfThoseThatItHas(t *testing.T) 
 	refuse(b, time.Hour)
 
 	// A worker that starts now is there to drain it too.
-	worker := open(t, server.URL())
+	worker := faults.Open(t, server.URL())
 	for n := 0; n < jobs; n++ {
-		d := reserve(t, worker, 30*time.Second, patience)
+		d := faults.Reserve(t, worker, 30*time.Second, faults.Patience)
 		if d.ID != strconv.Itoa(n) {
 			t.Fatalf("job %d is %s", n, d.ID)
 		}
@@ -144,8 +138,8 @@ func TestAServerWithoutMemoryRefusesJobsAndLetsGoOfThoseThatItHas(t *testing.T) 
 	expectCounts(t, client, counts{reserved: 1, later: 1, dead: 1})
 
 	limit("0")
-	push(t, b, "last")
-	if d := reserve(t, worker, 30*time.Second, recovery); d.ID != "last" {
+	faults.Push(t, b, "last")
+	if d := faults.Reserve(t, worker, 30*time.Second, faults.Recovery); d.ID != "last" {
 		t.Errorf("the job is %s, want last", d.ID)
 	}
 }
@@ -154,13 +148,13 @@ func TestAServerWithoutMemoryGoesOnWhenItHasSome(t *testing.T) {
 	server, client := server(t)
 	l := startLoad(t, server.URL())
 	for range 3 {
-		l.awaitProgress(patience, 100)
+		l.AwaitProgress(faults.Patience, 100)
 		if err := client.ConfigSet(t.Context(), "maxmemory", "1mb").Err(); err != nil {
 			t.Fatal(err)
 		}
-		before, _ := l.failures()
-		eventually(t, patience, func() error {
-			if failed, _ := l.failures(); failed < before+10 {
+		before, _ := l.Failures()
+		faults.Eventually(t, faults.Patience, func() error {
+			if failed, _ := l.Failures(); failed < before+10 {
 				return errors.New("a full server takes jobs")
 			}
 			return nil
@@ -168,33 +162,33 @@ func TestAServerWithoutMemoryGoesOnWhenItHasSome(t *testing.T) {
 		if err := client.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
 			t.Fatal(err)
 		}
-		l.awaitProgress(recovery, 1)
+		l.AwaitProgress(faults.Recovery, 1)
 	}
-	l.finish(0)
-	if failed, refused := l.failures(); failed != refused {
-		t.Errorf("of %d failures %d say that nothing was stored, which is true of all: %v", failed, refused, l.errors)
+	finish(l, 0)
+	if failed, refused := l.Failures(); failed != refused {
+		t.Errorf("of %d failures %d say that nothing was stored, which is true of all: %v", failed, refused, l.Errors())
 	}
 }
 
 func TestAReplicaRefusesAllAndGoesOnAsAMaster(t *testing.T) {
 	server, client := server(t)
 	l := startLoad(t, server.URL())
-	b := open(t, server.URL())
+	b := faults.Open(t, server.URL())
 	for range 3 {
-		l.awaitProgress(patience, 100)
+		l.AwaitProgress(faults.Patience, 100)
 		// Nobody listens there.
 		if err := client.ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Push(t.Context(), []*backend.Message{message("refused")}); !errors.Is(err, backend.ErrUnavailable) {
+		if err := b.Push(t.Context(), []*backend.Message{faults.Message("refused")}); !errors.Is(err, backend.ErrUnavailable) {
 			t.Errorf("Push to a replica: %v; want %v", err, backend.ErrUnavailable)
 		}
 		if _, err := b.Reserve(t.Context(), []string{"other"}, 1, time.Minute); !errors.Is(err, backend.ErrUnavailable) {
 			t.Errorf("Reserve of a replica: %v; want %v", err, backend.ErrUnavailable)
 		}
-		before, _ := l.failures()
-		eventually(t, patience, func() error {
-			if failed, _ := l.failures(); failed < before+10 {
+		before, _ := l.Failures()
+		faults.Eventually(t, faults.Patience, func() error {
+			if failed, _ := l.Failures(); failed < before+10 {
 				return errors.New("a replica takes jobs")
 			}
 			return nil
@@ -202,11 +196,11 @@ func TestAReplicaRefusesAllAndGoesOnAsAMaster(t *testing.T) {
 		if err := client.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 			t.Fatal(err)
 		}
-		l.awaitProgress(recovery, 1)
+		l.AwaitProgress(faults.Recovery, 1)
 	}
-	l.finish(0)
-	if failed, refused := l.failures(); failed != refused {
-		t.Errorf("of %d failures %d say that nothing was stored, which is true of all: %v", failed, refused, l.errors)
+	finish(l, 0)
+	if failed, refused := l.Failures(); failed != refused {
+		t.Errorf("of %d failures %d say that nothing was stored, which is true of all: %v", failed, refused, l.Errors())
 	}
 }
 
@@ -223,17 +217,17 @@ func TestAServerThatIsLoadingRefusesAllAndGoesOnWhenItHasItsData(t *testing.T) {
 	if err := client.BgRewriteAOF(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, func() error {
+	faults.Eventually(t, faults.Patience, func() error {
 		persistence := client.InfoMap(t.Context(), "persistence")
 		if persistence.Item("Persistence", "aof_rewrite_in_progress") != "0" || persistence.Item("Persistence", "aof_rewrite_scheduled") != "0" {
 			return errors.New("the snapshot is still being written")
 		}
 		return nil
 	})
-	inspector, _ := backend.As[backend.Inspector](open(t, server.URL()))
+	inspector, _ := backend.As[backend.Inspector](faults.Open(t, server.URL()))
 	// Meanwhile a worker waits, and has to come back by itself.
 	l := startLoad(t, server.URL())
-	l.awaitProgress(patience, 50)
+	l.AwaitProgress(faults.Patience, 50)
 	restarted := make(chan struct{})
 	go func() {
 		defer close(restarted)
@@ -258,6 +252,6 @@ func TestAServerThatIsLoadingRefusesAllAndGoesOnWhenItHasItsData(t *testing.T) {
 	if loading == 0 {
 		t.Error("the server was never seen while it was loading")
 	}
-	l.awaitProgress(recovery, 1)
-	l.finish(0)
+	l.AwaitProgress(faults.Recovery, 1)
+	finish(l, 0)
 }

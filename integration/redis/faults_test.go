@@ -1,53 +1,30 @@
 package redis_test
 
 import (
-	"context"
 	"fmt"
 	"net/url"
+	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue"
+	_ "github.com/goferhq/queue/backend/redis"
 	"github.com/goferhq/queue/integration/brokers"
+	"github.com/goferhq/queue/integration/faults"
 )
 
+func TestMain(m *testing.M) {
+	faults.BecomeWorker()
+	os.Exit(m.Run())
+}
+
 // The tests in the files faults_… harm workers, the server and the network
-// between them, and hold what then happens against what package backend
-// promises. They wait for states of the server, never for a time to pass, so
-// that a slow machine makes them slow and not wrong.
-
-// patience is how long a test waits for what has no deadline of its own. It is
-// only ever used up by a test that fails.
-const patience = 60 * time.Second
-
-// eventually looks until look returns nil, and ends the test with its last
-// error after the limit.
-func eventually(t testing.TB, limit time.Duration, look func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
-		err := look()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v: %v", limit, err)
-		}
-	}
-}
-
-// open opens a backend that is closed when the test ends.
-func open(t testing.TB, address string) backend.Backend {
-	t.Helper()
-	b, err := backend.Open(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return b
-}
+// between them with package faults. What is here is Redis's own: how to look at
+// what it has.
 
 // with returns the address with more parameters: name, value, name, value.
 func with(address string, parameters ...string) string {
@@ -61,36 +38,6 @@ func with(address string, parameters ...string) string {
 	}
 	u.RawQuery = q.Encode()
 	return u.String()
-}
-
-// message returns a job of the queue "default".
-func message(id string) *backend.Message {
-	return &backend.Message{ID: id, Kind: "job", Queue: "default", Args: []byte(`{}`)}
-}
-
-// push pushes jobs with the given IDs.
-func push(t testing.TB, b backend.Backend, ids ...string) {
-	t.Helper()
-	messages := make([]*backend.Message, len(ids))
-	for i, id := range ids {
-		messages[i] = message(id)
-	}
-	if err := b.Push(t.Context(), messages); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// reserve reserves one job of the queue "default", which has to be there within
-// the limit.
-func reserve(t testing.TB, b backend.Backend, lease, limit time.Duration) *backend.Delivery {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	deliveries, err := b.Reserve(ctx, []string{"default"}, 1, lease)
-	if err != nil {
-		t.Fatalf("no job within %v: %v", limit, err)
-	}
-	return deliveries[0]
 }
 
 // counts says how many jobs of the queue "default" a plain client finds in
@@ -140,7 +87,7 @@ func expectCounts(t testing.TB, client *goredis.Client, want counts) {
 // settledCounts waits until the jobs are where they are expected.
 func settledCounts(t testing.TB, client *goredis.Client, want counts) {
 	t.Helper()
-	eventually(t, patience, func() error {
+	faults.Eventually(t, faults.Patience, func() error {
 		if got := count(t, client); got != want {
 			return fmt.Errorf("the server has %+v, want %+v", got, want)
 		}
@@ -163,4 +110,53 @@ func server(t testing.TB, options ...string) (*brokers.RedisServer, *goredis.Cli
 	t.Helper()
 	s := brokers.Redis(t, options...)
 	return s, s.Client()
+}
+
+// startLoad begins a load whose jobs come back before a test loses patience,
+// should nobody else give them back.
+func startLoad(t testing.TB, address string, options ...queue.OpenOption) *faults.Load {
+	t.Helper()
+	return faults.StartLoad(t, address, append([]queue.OpenOption{queue.Lease(10 * time.Second)}, options...)...)
+}
+
+// finish ends a load. Redis knows an Enqueue that is made again, and counts the
+// attempts of each job.
+func finish(l *faults.Load, extraRuns int) {
+	l.Finish(extraRuns)
+	l.ExpectOwnAttempts()
+}
+
+// awaitIdle waits until a worker process waits in Redis for a job of the queue
+// "default".
+func awaitIdle(t testing.TB, client *goredis.Client, workers int) {
+	t.Helper()
+	faults.Eventually(t, faults.Patience, func() error {
+		list, err := client.ClientList(t.Context()).Result()
+		if err != nil {
+			return err
+		}
+		if n := strings.Count(list, " cmd=blmove "); n != workers {
+			return fmt.Errorf("%d connections wait for a job, want %d", n, workers)
+		}
+		return nil
+	})
+}
+
+// registered returns the pids of the workers that Resque shows.
+func registered(t testing.TB, client *goredis.Client) map[int]string {
+	t.Helper()
+	ids, err := client.SMembers(t.Context(), "resque:workers").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids := make(map[int]string)
+	for _, id := range ids {
+		parts := strings.SplitN(id, ":", 3)
+		pid, err := strconv.Atoi(parts[1])
+		if err != nil {
+			t.Fatalf("worker %q", id)
+		}
+		pids[pid] = id
+	}
+	return pids
 }
