@@ -30,9 +30,9 @@ func TestNoCallOutlivesItsContextInABlackhole(t *testing.T) {
 		})
 	}
 	m := d.Message
-	for _, s := range settlements {
-		faults.OnTime(t, s.name, func(ctx context.Context) error {
-			err := s.settle(ctx, b, d)
+	for _, s := range faults.Settlements() {
+		faults.OnTime(t, s.Name, func(ctx context.Context) error {
+			err := s.Settle(ctx, b, d)
 			return backend.ErrorAt(err, 0)
 		})
 	}

@@ -203,52 +203,35 @@ func TestAReserveThatArrivesAfterItWasMadeAgainLosesNothing(t *testing.T) {
 	expectCounts(t, client, counts{})
 }
 
-// settlements are the ways to settle a job, and to keep it.
-var settlements = []struct {
-	name, script string
-	settle       func(context.Context, backend.Backend, *backend.Delivery) error
-	want         counts
+// effects are, by the name of a settlement, the script that makes it and where
+// the job is then.
+var effects = map[string]struct {
+	script string
+	want   counts
 }{
-	{"Ack", "ack", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-		return b.Ack(ctx, []*backend.Delivery{d})
-	}, counts{}},
-	{"Retry", "settle", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-		m := d.Message
-		return b.Retry(ctx, []backend.Replacement{{Delivery: d, Message: &m}})
-	}, counts{ready: 1}},
-	{"Retry later", "settle", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-		m := d.Message
-		m.Delay = time.Hour
-		return b.Retry(ctx, []backend.Replacement{{Delivery: d, Message: &m}})
-	}, counts{later: 1}},
-	{"Release", "settle", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-		return b.Release(ctx, []*backend.Delivery{d}, 0)
-	}, counts{ready: 1}},
-	{"Bury", "settle", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-		m := d.Message
-		return b.Bury(ctx, []backend.Burial{{Delivery: d, Message: &m, Failure: backend.Failure{At: time.Now(), Error: "no"}}})
-	}, counts{dead: 1}},
-	{"Extend", "extend", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-		extender, _ := backend.As[backend.Extender](b)
-		return extender.Extend(ctx, []*backend.Delivery{d}, time.Hour)
-	}, counts{reserved: 1}},
+	"Ack":         {"ack", counts{}},
+	"Retry":       {"settle", counts{ready: 1}},
+	"Retry later": {"settle", counts{later: 1}},
+	"Release":     {"settle", counts{ready: 1}},
+	"Bury":        {"settle", counts{dead: 1}},
+	"Extend":      {"extend", counts{reserved: 1}},
 }
 
 func TestASettlementWhoseReplyIsLostIsMadeOnceAndSucceeds(t *testing.T) {
 	server, client := server(t)
 	network := faults.NewProxy(t, server.URL())
 	b := faults.Open(t, network.URL())
-	for _, s := range settlements {
-		t.Run(s.name, func(t *testing.T) {
+	for _, s := range faults.Settlements() {
+		t.Run(s.Name, func(t *testing.T) {
 			client.FlushDB(t.Context())
 			faults.Push(t, b, "a")
 			d := faults.Reserve(t, b, time.Hour, faults.Patience)
-			done := network.CutReplies(scriptMark(t, client, s.script), 1)
-			if err := s.settle(t.Context(), b, d); err != nil {
+			done := network.CutReplies(scriptMark(t, client, effects[s.Name].script), 1)
+			if err := s.Settle(t.Context(), b, d); err != nil {
 				t.Errorf("%v; want the success that it was", err)
 			}
 			faults.ExpectHarm(t, done)
-			expectCounts(t, client, s.want)
+			expectCounts(t, client, effects[s.Name].want)
 		})
 	}
 }
@@ -257,21 +240,21 @@ func TestASettlementThatIsMadeAgainAfterAnAmbiguousErrorSucceeds(t *testing.T) {
 	server, client := server(t)
 	network := faults.NewProxy(t, server.URL())
 	b := faults.Open(t, network.URL())
-	for _, s := range settlements {
-		t.Run(s.name, func(t *testing.T) {
+	for _, s := range faults.Settlements() {
+		t.Run(s.Name, func(t *testing.T) {
 			client.FlushDB(t.Context())
 			faults.Push(t, b, "a")
 			d := faults.Reserve(t, b, time.Hour, faults.Patience)
-			network.CutReplies(scriptMark(t, client, s.script), 1<<30)
-			err := s.settle(t.Context(), b, d)
+			network.CutReplies(scriptMark(t, client, effects[s.Name].script), 1<<30)
+			err := s.Settle(t.Context(), b, d)
 			network.Disarm()
 			if err == nil || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrLeaseLost) {
 				t.Fatalf("%v; want an error that leaves open whether it was done", err)
 			}
-			if err := s.settle(t.Context(), b, d); err != nil {
+			if err := s.Settle(t.Context(), b, d); err != nil {
 				t.Errorf("once more: %v; want the success that it was", err)
 			}
-			expectCounts(t, client, s.want)
+			expectCounts(t, client, effects[s.Name].want)
 		})
 	}
 }
@@ -282,16 +265,16 @@ func TestALostLeaseIsToldAlsoWhenTheReplyWasLost(t *testing.T) {
 	server, client := server(t)
 	network := faults.NewProxy(t, server.URL())
 	b, other := faults.Open(t, network.URL()), faults.Open(t, server.URL())
-	for _, s := range settlements {
-		t.Run(s.name, func(t *testing.T) {
+	for _, s := range faults.Settlements() {
+		t.Run(s.Name, func(t *testing.T) {
 			client.FlushDB(t.Context())
 			faults.Push(t, b, "a")
 			d := faults.Reserve(t, b, 200*time.Millisecond, faults.Patience)
 			if taken := faults.Reserve(t, other, time.Hour, faults.Patience); taken.Attempt != 2 {
 				t.Errorf("the other was given attempt %d, want 2", taken.Attempt)
 			}
-			done := network.CutReplies(scriptMark(t, client, s.script), 1)
-			if err := s.settle(t.Context(), b, d); !errors.Is(err, backend.ErrLeaseLost) {
+			done := network.CutReplies(scriptMark(t, client, effects[s.Name].script), 1)
+			if err := s.Settle(t.Context(), b, d); !errors.Is(err, backend.ErrLeaseLost) {
 				t.Errorf("%v; want %v", err, backend.ErrLeaseLost)
 			}
 			faults.ExpectHarm(t, done)

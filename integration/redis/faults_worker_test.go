@@ -23,12 +23,15 @@ const (
 func TestAJobThatKillsItsWorkersIsBuriedAndItsNeighboursComplete(t *testing.T) {
 	server, client := server(t)
 	settings := faults.WorkerSettings{URL: server.URL(), Workers: 4, Prefetch: 4, Lease: shortLease}
-	faults.ExpectPoisonBuried(t, settings, func() error {
+	runs := faults.ExpectPoisonBuried(t, settings, func() error {
 		if got, want := count(t, client), (counts{dead: 1}); got != want {
 			return fmt.Errorf("the server has %+v, want %+v", got, want)
 		}
 		return nil
 	})
+	if runs != 3 {
+		t.Errorf("the job was run %d times, want 3", runs)
+	}
 }
 
 func TestAWorkerThatIsKilledWhileItWaitsLosesNothing(t *testing.T) {
