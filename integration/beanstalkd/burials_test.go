@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // A copy that is to be buried is told by its priority from a dead job that was
@@ -14,24 +15,24 @@ import (
 func TestADeadJobThatWasKickedAndReleasedWithAnotherPriorityRuns(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
-	b := open(t, at("lease=30s", server))
-	m := message("a")
+	b := faults.Open(t, at("lease=30s", server))
+	m := faults.Message("a")
 	m.Priority = 24 // the server's 1000
 	if err := b.Push(t.Context(), []*backend.Message{m}); err != nil {
 		t.Fatal(err)
 	}
-	if err := bury(t.Context(), b, reserve(t, b, 30*time.Second, patience)); err != nil {
+	if err := faults.Bury(t.Context(), b, faults.Reserve(t, b, 30*time.Second, faults.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	kick(t, client)
-	id, _, err := client.Reserve(recovery)
+	id, _, err := client.Reserve(faults.Recovery)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := client.Release(id, foreignPriority, 0); err != nil {
 		t.Fatal(err)
 	}
-	d := reserve(t, b, 30*time.Second, recovery)
+	d := faults.Reserve(t, b, 30*time.Second, faults.Recovery)
 	if d.ID != "a" || d.Attempt != 1 || d.Deliveries != 1 {
 		t.Errorf("the job is %+v; want its first attempt", d)
 	}
@@ -47,15 +48,15 @@ func TestABurialThatTheServerFindsTooLargeIsMadeInPlace(t *testing.T) {
 	body := fmt.Sprintf(`{"job":"job","data":%q,"id":"a"}`, strings.Repeat("x", 1400))
 	put(t, client, body, foreignPriority, foreignTTR)
 	other.Kill()
-	b := open(t, at("lease=30s", one, other))
+	b := faults.Open(t, at("lease=30s", one, other))
 	other.Restart()
-	d := reserve(t, b, 30*time.Second, recovery)
+	d := faults.Reserve(t, b, 30*time.Second, faults.Recovery)
 	burial := backend.Burial{Delivery: d, Message: &d.Message, Failure: backend.Failure{At: time.Now(), Error: strings.Repeat("e", 300)}}
 	if err := b.Bury(t.Context(), []backend.Burial{burial}); err != nil {
 		t.Errorf("Bury: %v", err)
 	}
 	expectCounts(t, other.Client(), counts{buried: 1})
-	if entries := dead(t, b); len(entries) != 1 || string(entries[0].Raw) != body {
+	if entries := faults.Dead(t, b); len(entries) != 1 || string(entries[0].Raw) != body {
 		t.Errorf("buried: %+v; want the body as it was", entries)
 	}
 }

@@ -12,18 +12,19 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 func TestADeliveryOfAnotherBackendIsNotSettledAndStaysItsOwn(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
 	address := at("lease=30s", server)
-	b, other := open(t, address), open(t, address)
-	push(t, b, "a")
-	d := reserve(t, b, 30*time.Second, patience)
-	for _, s := range settlements {
-		if err := backend.ErrorAt(s.settle(t.Context(), other, d), 0); !errors.Is(err, backend.ErrLeaseLost) {
-			t.Errorf("%s of a delivery of another backend: %v; want %v", s.name, err, backend.ErrLeaseLost)
+	b, other := faults.Open(t, address), faults.Open(t, address)
+	faults.Push(t, b, "a")
+	d := faults.Reserve(t, b, 30*time.Second, faults.Patience)
+	for _, s := range faults.Settlements() {
+		if err := backend.ErrorAt(s.Settle(t.Context(), other, d), 0); !errors.Is(err, backend.ErrLeaseLost) {
+			t.Errorf("%s of a delivery of another backend: %v; want %v", s.Name, err, backend.ErrLeaseLost)
 		}
 		expectCounts(t, client, counts{reserved: 1})
 	}
@@ -34,25 +35,25 @@ func TestADeliveryOfAnotherBackendIsNotSettledAndStaysItsOwn(t *testing.T) {
 func TestTwoAcksOfTheSameJobsInOppositeOrderBothReturnAndOneOfThemHasEach(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
-	b := open(t, at("lease=30s", server))
+	b := faults.Open(t, at("lease=30s", server))
 	const rounds, jobs = 20, 100
 	var ids []string
 	for i := range jobs {
 		ids = append(ids, fmt.Sprint(i))
 	}
 	for range rounds {
-		push(t, b, ids...)
-		forth := reserveMany(t, b, jobs, 30*time.Second, patience)
+		faults.Push(t, b, ids...)
+		forth := faults.ReserveMany(t, b, jobs, 30*time.Second, faults.Patience)
 		back := slices.Clone(forth)
 		slices.Reverse(back)
-		ctx, cancel := context.WithTimeout(t.Context(), recovery)
+		ctx, cancel := context.WithTimeout(t.Context(), faults.Recovery)
 		begin, ofForth, ofBack := make(chan struct{}), make(chan error, 1), make(chan error, 1)
 		go func() { <-begin; ofForth <- b.Ack(ctx, forth) }()
 		go func() { <-begin; ofBack <- b.Ack(ctx, back) }()
 		close(begin)
 		errForth, errBack := <-ofForth, <-ofBack
 		if ctx.Err() != nil {
-			t.Fatalf("after %v the acks return %v and %v", recovery, errForth, errBack)
+			t.Fatalf("after %v the acks return %v and %v", faults.Recovery, errForth, errBack)
 		}
 		cancel()
 		for i := range jobs {
@@ -74,9 +75,9 @@ func TestARetryThatItsCallerLeftGoesOnWithWhatItWasGivenAndIsToldToTheNext(t *te
 	t.Parallel()
 	one, client := server(t)
 	other, otherClient := server(t)
-	b := open(t, at("lease=30s&timeout=60s", one, other))
-	push(t, b, "1", "2", "3", "4") // half of them on each
-	deliveries := reserveMany(t, b, 4, 30*time.Second, patience)
+	b := faults.Open(t, at("lease=30s&timeout=60s", one, other))
+	faults.Push(t, b, "1", "2", "3", "4") // half of them on each
+	deliveries := faults.ReserveMany(t, b, 4, 30*time.Second, faults.Patience)
 	replacements := make([]backend.Replacement, len(deliveries))
 	for i, d := range deliveries {
 		m := d.Message
@@ -96,7 +97,7 @@ func TestARetryThatItsCallerLeftGoesOnWithWhatItWasGivenAndIsToldToTheNext(t *te
 		r.Message.Header = nil
 	}
 	// A server that hangs holds up none of what is for the other.
-	settledCounts(t, otherClient, recovery, counts{ready: 2, reserved: 2})
+	settledCounts(t, otherClient, faults.Recovery, counts{ready: 2, reserved: 2})
 	one.Continue()
 
 	if err := b.Ack(t.Context(), deliveries[:1]); !errors.Is(backend.ErrorAt(err, 0), backend.ErrLeaseLost) {
@@ -113,7 +114,7 @@ func TestARetryThatItsCallerLeftGoesOnWithWhatItWasGivenAndIsToldToTheNext(t *te
 	}
 	expectCounts(t, client, counts{ready: 2})
 	expectCounts(t, otherClient, counts{ready: 2})
-	for _, d := range reserveMany(t, b, 4, 30*time.Second, patience) {
+	for _, d := range faults.ReserveMany(t, b, 4, 30*time.Second, faults.Patience) {
 		if d.Attempt != 2 || d.Kind != "job" || d.Header["retry"] != "first" {
 			t.Errorf("job %s is stored as %+v; want what Retry was given", d.ID, d.Message)
 		}
@@ -140,9 +141,9 @@ func TestARetryWhoseDeleteCouldNotBeSentLeavesOneJob(t *testing.T) {
 		return false
 	})
 	t.Cleanup(answer)
-	b := open(t, "beanstalkd://"+relay.addr()+"?lease=30s&timeout=60s")
-	push(t, b, "a")
-	d := reserve(t, b, 30*time.Second, patience)
+	b := faults.Open(t, "beanstalkd://"+relay.addr()+"?lease=30s&timeout=60s")
+	faults.Push(t, b, "a")
+	d := faults.Reserve(t, b, 30*time.Second, faults.Patience)
 	notifier, _ := backend.As[backend.LossNotifier](b)
 	defer notifier.NotifyLost(func() { told <- struct{}{} })()
 
@@ -152,15 +153,15 @@ func TestARetryWhoseDeleteCouldNotBeSentLeavesOneJob(t *testing.T) {
 		m := d.Message
 		result <- b.Retry(t.Context(), []backend.Replacement{{Delivery: d, Message: &m}})
 	}()
-	awaitHarm(t, stored)
+	faults.AwaitHarm(t, stored)
 	holder.Load().close()
-	awaitHarm(t, told)
+	faults.AwaitHarm(t, told)
 	answer()
 	if err := backend.ErrorAt(<-result, 0); !errors.Is(err, backend.ErrLeaseLost) {
 		t.Errorf("Retry: %v; want %v", err, backend.ErrLeaseLost)
 	}
-	settledCounts(t, client, recovery, counts{ready: 1})
-	d = reserve(t, b, 30*time.Second, patience)
+	settledCounts(t, client, faults.Recovery, counts{ready: 1})
+	d = faults.Reserve(t, b, 30*time.Second, faults.Patience)
 	if d.Attempt != 2 || d.Deliveries != 2 {
 		t.Errorf("the job is in attempt %d, delivery %d; want that which was lost, in its second", d.Attempt, d.Deliveries)
 	}

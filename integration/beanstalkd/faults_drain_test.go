@@ -13,6 +13,7 @@ import (
 
 	"github.com/goferhq/queue"
 	"github.com/goferhq/queue/integration/brokers"
+	"github.com/goferhq/queue/integration/faults"
 	"github.com/goferhq/queue/retry"
 )
 
@@ -75,7 +76,7 @@ func TestAServerThatDrainsIsToldAtOpenAndFinishesWhatItHas(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- q.Run(ctx) }()
-	eventually(t, patience, func() error {
+	faults.Eventually(t, faults.Patience, func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		for i := range jobs {
@@ -92,7 +93,7 @@ func TestAServerThatDrainsIsToldAtOpenAndFinishesWhatItHas(t *testing.T) {
 	// The server lets nobody put it back with another attempt, and yet it is not
 	// lost: it runs again, here or once the server is back.
 	server.Restart()
-	settledCounts(t, server.Client(), patience, counts{})
+	settledCounts(t, server.Client(), faults.Patience, counts{})
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Run: %v", err)

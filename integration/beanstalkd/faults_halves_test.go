@@ -10,35 +10,36 @@ import (
 	"github.com/beanstalkd/go-beanstalk"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // Retry and Bury are several commands to the server: the new job is put, and
 // the old one is deleted. A process may die before and after each of them.
 var halves = []struct {
 	name string
-	die  func(p *proxy) (done <-chan struct{})
+	die  func(p *faults.Proxy) (done <-chan struct{})
 }{
-	{"before it puts", func(p *proxy) <-chan struct{} { return p.dieBefore("put ") }},
-	{"after it has put", func(p *proxy) <-chan struct{} { return p.dieAfter("put ") }},
-	{"before it takes the copy", func(p *proxy) <-chan struct{} { return p.dieBefore("reserve-job ") }},
-	{"before it buries", func(p *proxy) <-chan struct{} { return p.dieBefore("bury ") }},
-	{"before it deletes", func(p *proxy) <-chan struct{} { return p.dieBefore("delete ") }},
-	{"after it has deleted", func(p *proxy) <-chan struct{} { return p.dieAfter("delete ") }},
+	{"before it puts", func(p *faults.Proxy) <-chan struct{} { return p.DieBefore("put ") }},
+	{"after it has put", func(p *faults.Proxy) <-chan struct{} { return p.DieAfter("put ") }},
+	{"before it takes the copy", func(p *faults.Proxy) <-chan struct{} { return p.DieBefore("reserve-job ") }},
+	{"before it buries", func(p *faults.Proxy) <-chan struct{} { return p.DieBefore("bury ") }},
+	{"before it deletes", func(p *faults.Proxy) <-chan struct{} { return p.DieBefore("delete ") }},
+	{"after it has deleted", func(p *faults.Proxy) <-chan struct{} { return p.DieAfter("delete ") }},
 }
 
 // settleAndDie has a driver reserve the job "a", settle it, and die at some
 // moment of that.
-func settleAndDie(t *testing.T, network *proxy, die func(*proxy) <-chan struct{}, settle func(context.Context, backend.Backend, *backend.Delivery) error) {
+func settleAndDie(t *testing.T, network *faults.Proxy, die func(*faults.Proxy) <-chan struct{}, settle func(context.Context, backend.Backend, *backend.Delivery) error) {
 	t.Helper()
-	b := open(t, network.url("lease=30s"))
-	push(t, b, "a")
-	d := reserve(t, b, 30*time.Second, patience)
+	b := faults.Open(t, network.URL())
+	faults.Push(t, b, "a")
+	d := faults.Reserve(t, b, 30*time.Second, faults.Patience)
 	done := die(network)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), faults.Patience)
 	defer cancel()
 	settled := make(chan error, 1)
 	go func() { settled <- settle(ctx, b, d) }()
-	awaitHarm(t, done)
+	faults.AwaitHarm(t, done)
 	if err := backend.ErrorAt(<-settled, 0); err == nil {
 		t.Error("a driver that has died settled the job")
 	}
@@ -54,13 +55,13 @@ func TestARetryThatIsCutShortLeavesOneOrTwoAndNeverNone(t *testing.T) {
 		t.Run(half.name, func(t *testing.T) {
 			t.Parallel()
 			server, client := server(t)
-			settleAndDie(t, newProxy(t, server.Addr()), half.die, func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
+			settleAndDie(t, faults.NewProxy(t, at("lease=30s", server)), half.die, func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
 				m := d.Message
 				m.Attempt = 7
 				return b.Retry(ctx, []backend.Replacement{{Delivery: d, Message: &m}})
 			})
 			awaitAlone(t, client)
-			b := open(t, at("lease=30s", server))
+			b := faults.Open(t, at("lease=30s", server))
 			deliveries := reserveAll(t, b, client)
 			if len(deliveries) < 1 || len(deliveries) > 2 {
 				t.Errorf("there are %d jobs, want 1 or 2", len(deliveries))
@@ -93,7 +94,7 @@ func reserveAll(t *testing.T, b backend.Backend, client *beanstalk.Conn) []*back
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reserveMany(t, b, there.ready, 30*time.Second, patience)
+	return faults.ReserveMany(t, b, there.ready, 30*time.Second, faults.Patience)
 }
 
 func TestABurialThatIsCutShortIsFinishedByWhoeverComesUponIt(t *testing.T) {
@@ -102,7 +103,7 @@ func TestABurialThatIsCutShortIsFinishedByWhoeverComesUponIt(t *testing.T) {
 		t.Run(half.name, func(t *testing.T) {
 			t.Parallel()
 			server, client := server(t)
-			settleAndDie(t, newProxy(t, server.Addr()), half.die, bury)
+			settleAndDie(t, faults.NewProxy(t, at("lease=30s", server)), half.die, faults.Bury)
 			awaitAlone(t, client)
 			before, err := count(client, "default")
 			if err != nil {
@@ -115,9 +116,9 @@ func TestABurialThatIsCutShortIsFinishedByWhoeverComesUponIt(t *testing.T) {
 			// comes upon it. The test does not.
 			kickDelayed(t, client)
 
-			b := open(t, at("lease=30s", server))
+			b := faults.Open(t, at("lease=30s", server))
 			again := 0
-			eventually(t, patience, func() error {
+			faults.Eventually(t, faults.Patience, func() error {
 				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 				defer cancel()
 				deliveries, err := b.Reserve(ctx, []string{"default"}, 1, 30*time.Second)
@@ -129,7 +130,7 @@ func TestABurialThatIsCutShortIsFinishedByWhoeverComesUponIt(t *testing.T) {
 					if d.ID != "a" || d.Attempt != 2 {
 						t.Errorf("the job is %s in attempt %d, want a in its second", d.ID, d.Attempt)
 					}
-					if err := bury(t.Context(), b, d); err != nil {
+					if err := faults.Bury(t.Context(), b, d); err != nil {
 						return err
 					}
 				}
@@ -142,8 +143,8 @@ func TestABurialThatIsCutShortIsFinishedByWhoeverComesUponIt(t *testing.T) {
 			if again > 1 {
 				t.Errorf("the job ran %d times again, want at most once", again)
 			}
-			for _, e := range dead(t, b) {
-				if e.ID != "a" || e.Failure == nil || e.Failure.Error != failure().Error {
+			for _, e := range faults.Dead(t, b) {
+				if e.ID != "a" || e.Failure == nil || e.Failure.Error != faults.Failure().Error {
 					t.Errorf("the dead set has %+v", e)
 				}
 			}
@@ -155,7 +156,7 @@ func TestABurialThatIsCutShortIsFinishedByWhoeverComesUponIt(t *testing.T) {
 // own are gone: nothing that they did is still on its way.
 func awaitAlone(t *testing.T, client *beanstalk.Conn) {
 	t.Helper()
-	eventually(t, patience, func() error {
+	faults.Eventually(t, faults.Patience, func() error {
 		if n := statistic(t, client, "current-connections"); n != 1 {
 			return fmt.Errorf("%d connections are open, want 1", n)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/beanstalkd/go-beanstalk"
 
 	"github.com/goferhq/queue"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // startIdle starts a worker on queues that are empty, and returns when it waits.
@@ -72,7 +73,7 @@ func TestAnIdleWorkerAsksForNothing(t *testing.T) {
 			for _, name := range queues {
 				expectRun(t, q, ran, name)
 			}
-			settledCounts(t, client, patience, counts{})
+			settledCounts(t, client, faults.Patience, counts{})
 			awaitWaiting(t, client, 1)
 			expectQuiet(t, client)
 		})
@@ -90,8 +91,8 @@ func expectRun(t *testing.T, q *queue.Queue, ran <-chan string, name string) {
 		if got != name {
 			t.Errorf("a job of the queue %s ran, want one of %s", got, name)
 		}
-	case <-time.After(prompt):
-		t.Fatalf("the job of the queue %s has not run after %v", name, prompt)
+	case <-time.After(faults.Prompt):
+		t.Fatalf("the job of the queue %s has not run after %v", name, faults.Prompt)
 	}
 }
 

@@ -15,21 +15,22 @@ import (
 
 	"github.com/goferhq/queue"
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 func TestConnectionsThatBreakUnderLoadLoseNothing(t *testing.T) {
 	t.Parallel()
 	server, _ := server(t)
-	network := newProxy(t, server.Addr())
-	l := startLoad(t, network.url("lease=30s"))
+	network := faults.NewProxy(t, at("lease=30s", server))
+	l := startLoad(t, network.URL())
 	const cuts = 20
 	for i := range cuts {
-		held := l.holdOne(fmt.Sprint("hold-", i))
-		network.cutAll()
-		held.expectLost(t)
-		l.awaitProgress(recovery, 5)
+		held := l.HoldOne(fmt.Sprint("hold-", i))
+		network.CutAll()
+		held.ExpectLost(t)
+		l.AwaitProgress(faults.Recovery, 5)
 	}
-	l.finish(cuts)
+	finish(l, cuts)
 }
 
 // A reply of which only the beginning came must not be taken for a whole one,
@@ -38,24 +39,24 @@ func TestConnectionsThatBreakUnderLoadLoseNothing(t *testing.T) {
 func TestRepliesThatAreCutInTheMiddleLoseNothing(t *testing.T) {
 	t.Parallel()
 	server, _ := server(t)
-	network := newProxy(t, server.Addr())
-	l := startLoad(t, network.url("lease=30s"))
+	network := faults.NewProxy(t, at("lease=30s", server))
+	l := startLoad(t, network.URL())
 	const cuts = 30
-	for network.cuts() < cuts {
+	for network.Cuts() < cuts {
 		// A job that is cut off again and again would pass for one that kills
 		// its workers: after each cut the load goes on.
-		network.cutAfter(rand.IntN(2000))
-		l.awaitProgress(recovery, 40)
+		network.CutAfter(rand.IntN(2000))
+		l.AwaitProgress(faults.Recovery, 40)
 	}
-	l.finish(network.cuts())
+	finish(l, network.Cuts())
 }
 
 // What is asked after a question whose asker has gone has its own answer.
 func TestCallsThatWereLeftDoNotMixUpTheRepliesOfLaterOnes(t *testing.T) {
 	t.Parallel()
 	server, _ := server(t)
-	network := newProxy(t, server.Addr())
-	b := open(t, network.url("lease=30s"))
+	network := faults.NewProxy(t, at("lease=30s", server))
+	b := faults.Open(t, network.URL())
 	inspector, _ := backend.As[backend.Inspector](b)
 	list, _ := backend.As[backend.Lister](b)
 	const queues = 9 // of which each holds one job more than the one before
@@ -63,14 +64,14 @@ func TestCallsThatWereLeftDoNotMixUpTheRepliesOfLaterOnes(t *testing.T) {
 	for i := range queues {
 		messages := make([]*backend.Message, i+1)
 		for k := range messages {
-			messages[k] = message(fmt.Sprint(i, "-", k))
+			messages[k] = faults.Message(fmt.Sprint(i, "-", k))
 			messages[k].Queue = name(i)
 		}
 		if err := b.Push(t.Context(), messages); err != nil {
 			t.Fatal(err)
 		}
 	}
-	network.slow(0, time.Millisecond)
+	network.Slow(0, time.Millisecond)
 	left, answered := 0, 0
 	for n := 0; left < 30 || answered < 30; n++ {
 		i := n % queues
@@ -102,11 +103,11 @@ func TestCallsThatWereLeftDoNotMixUpTheRepliesOfLaterOnes(t *testing.T) {
 func TestTheJobsOfAConnectionThatIsLostAreToldAtOnce(t *testing.T) {
 	t.Parallel()
 	server, _ := server(t)
-	network := newProxy(t, server.Addr())
-	b, other := open(t, network.url("lease=30s")), open(t, at("lease=30s", server))
-	push(t, b, "1", "2", "3", "settled", "elsewhere")
-	deliveries := reserveMany(t, b, 4, 30*time.Second, patience)
-	elsewhere := reserve(t, other, 30*time.Second, patience)
+	network := faults.NewProxy(t, at("lease=30s", server))
+	b, other := faults.Open(t, network.URL()), faults.Open(t, at("lease=30s", server))
+	faults.Push(t, b, "1", "2", "3", "settled", "elsewhere")
+	deliveries := faults.ReserveMany(t, b, 4, 30*time.Second, faults.Patience)
+	elsewhere := faults.Reserve(t, other, 30*time.Second, faults.Patience)
 	ack(t, b, deliveries[3])
 	held := deliveries[:3]
 
@@ -122,8 +123,8 @@ func TestTheJobsOfAConnectionThatIsLostAreToldAtOnce(t *testing.T) {
 			t.Errorf("job %s is lost while the connection is up", d.ID)
 		}
 	}
-	network.cutAll()
-	eventually(t, prompt, func() error {
+	network.CutAll()
+	faults.Eventually(t, faults.Prompt, func() error {
 		for _, d := range held {
 			if !notifier.Lost(d) {
 				return fmt.Errorf("job %s is not known to be lost", d.ID)
@@ -133,22 +134,22 @@ func TestTheJobsOfAConnectionThatIsLostAreToldAtOnce(t *testing.T) {
 	})
 	select {
 	case <-told:
-	case <-time.After(prompt):
+	case <-time.After(faults.Prompt):
 		t.Error("nobody was told of the loss")
 	}
 	if len(stopped) > 0 {
 		t.Error("who has stopped to listen was told")
 	}
 	notifier.Lost(deliveries[3])
-	again := reserveMany(t, other, 3, 30*time.Second, prompt)
+	again := faults.ReserveMany(t, other, 3, 30*time.Second, faults.Prompt)
 	for _, d := range again {
 		if d.Attempt != 2 || d.Deliveries != 2 {
 			t.Errorf("job %s comes back as attempt %d, delivery %d", d.ID, d.Attempt, d.Deliveries)
 		}
 	}
-	for i, s := range settlements {
-		if err := backend.ErrorAt(s.settle(t.Context(), b, held[i%len(held)]), 0); !errors.Is(err, backend.ErrLeaseLost) {
-			t.Errorf("%s of a lost job: %v, want %v", s.name, err, backend.ErrLeaseLost)
+	for i, s := range faults.Settlements() {
+		if err := backend.ErrorAt(s.Settle(t.Context(), b, held[i%len(held)]), 0); !errors.Is(err, backend.ErrLeaseLost) {
+			t.Errorf("%s of a lost job: %v, want %v", s.Name, err, backend.ErrLeaseLost)
 		}
 	}
 	ack(t, other, append(again, elsewhere)...)
@@ -158,10 +159,10 @@ func TestLargeJobsDrainThroughASlowNetwork(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
 	const jobs = 1000
-	pushLarge(t, open(t, at("lease=30s", server)), jobs)
-	network := newProxy(t, server.Addr())
-	network.slow(64<<10, 4*time.Millisecond) // 16 MB in a second
-	if again := expectLargeRun(t, client, network.url("lease=30s"), jobs); again > 0 {
+	pushLarge(t, faults.Open(t, at("lease=30s", server)), jobs)
+	network := faults.NewProxy(t, at("lease=30s", server))
+	network.Slow(64<<10, 4*time.Millisecond) // 16 MB in a second
+	if again := expectLargeRun(t, client, network.URL(), jobs); again > 0 {
 		t.Errorf("jobs have run %d times again", again)
 	}
 	expectCounts(t, client, counts{})
@@ -173,11 +174,11 @@ func TestLargeJobsDrainThroughANetworkThatIsSlowerThanTheirLeases(t *testing.T) 
 	t.Parallel()
 	server, client := server(t)
 	const jobs = 100
-	pushLarge(t, open(t, at("lease=2s", server)), jobs)
-	network := newProxy(t, server.Addr())
-	network.slow(32<<10, 30*time.Millisecond) // 1 MB in a second, and 16 jobs
-	expectLargeRun(t, client, network.url("lease=2s"), jobs, queue.Lease(2*time.Second), queue.Workers(50))
-	settledCounts(t, client, patience, counts{})
+	pushLarge(t, faults.Open(t, at("lease=2s", server)), jobs)
+	network := faults.NewProxy(t, at("lease=2s", server))
+	network.Slow(32<<10, 30*time.Millisecond) // 1 MB in a second, and 16 jobs
+	expectLargeRun(t, client, network.URL(), jobs, queue.Lease(2*time.Second), queue.Workers(50))
+	settledCounts(t, client, faults.Patience, counts{})
 }
 
 // largeArgs are those of a job that nearly fills what beanstalkd takes.
@@ -186,7 +187,7 @@ func largeArgs(id string) string { return strings.Repeat(id+".", 65_000/(len(id)
 func pushLarge(t *testing.T, b backend.Backend, jobs int) {
 	t.Helper()
 	for i := range jobs {
-		m := message(fmt.Sprint(i))
+		m := faults.Message(fmt.Sprint(i))
 		m.Args = []byte(`"` + largeArgs(m.ID) + `"`)
 		if err := b.Push(t.Context(), []*backend.Message{m}); err != nil {
 			t.Fatal(err)
@@ -221,7 +222,7 @@ func expectLargeRun(t *testing.T, client *beanstalk.Conn, address string, jobs i
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- q.Run(ctx) }()
-	eventually(t, patience, func() error {
+	faults.Eventually(t, faults.Patience, func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		if len(runs) < jobs {

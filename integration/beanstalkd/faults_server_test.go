@@ -9,6 +9,7 @@ import (
 
 	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/integration/brokers"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 func TestAServerThatIsKilledUnderLoadLosesNoAcceptedJob(t *testing.T) {
@@ -17,15 +18,15 @@ func TestAServerThatIsKilledUnderLoadLosesNoAcceptedJob(t *testing.T) {
 	l := startLoad(t, at("lease=30s", server))
 	const kills = 5
 	for i := range kills {
-		l.awaitProgress(patience, 100)
-		held := l.holdOne(fmt.Sprint("hold-", i))
+		l.AwaitProgress(faults.Patience, 100)
+		held := l.HoldOne(fmt.Sprint("hold-", i))
 		awaitCompacted(t, server)
 		server.Kill()
-		held.expectLost(t)
+		held.ExpectLost(t)
 		server.Restart()
-		l.awaitProgress(recovery, 1)
+		l.AwaitProgress(faults.Recovery, 1)
 	}
-	l.finish(kills)
+	finish(l, kills)
 }
 
 // awaitCompacted waits until the server has nothing to move from an old file of
@@ -35,7 +36,7 @@ func TestAServerThatIsKilledUnderLoadLosesNoAcceptedJob(t *testing.T) {
 func awaitCompacted(t testing.TB, server *brokers.BeanstalkdServer) {
 	t.Helper()
 	client := server.Client()
-	eventually(t, patience, func() error {
+	faults.Eventually(t, faults.Patience, func() error {
 		oldest, current := statistic(t, client, "binlog-oldest-index"), statistic(t, client, "binlog-current-index")
 		if current-oldest > 1 {
 			return fmt.Errorf("the files %d to %d of the binlog are in use", oldest, current)
@@ -50,12 +51,12 @@ func TestAServerThatIsRestartedUnderLoadLosesNothing(t *testing.T) {
 	l := startLoad(t, at("lease=30s", server))
 	const restarts = 3
 	for range restarts {
-		l.awaitProgress(patience, 100)
+		l.AwaitProgress(faults.Patience, 100)
 		awaitCompacted(t, server) // SIGTERM ends it as abruptly
 		server.Restart()
-		l.awaitProgress(recovery, 1)
+		l.AwaitProgress(faults.Recovery, 1)
 	}
-	l.finish(restarts)
+	finish(l, restarts)
 }
 
 // Who waits in a server that goes away has to wait in the one that comes back.
@@ -63,22 +64,19 @@ func TestAWorkerThatWaitsOutlivesTheServer(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
 	l := startLoad(t, at("lease=30s", server))
-	l.stop()
-	l.running.Wait()
+	l.StopProducing()
 	for i := range 3 {
 		awaitWaiting(t, client, 1)
-		settledCounts(t, client, patience, counts{}) // the last job is settled too
+		settledCounts(t, client, faults.Patience, counts{}) // the last job is settled too
 		server.Kill()
 		server.Restart()
 		client = server.Client()
 		awaitWaiting(t, client, 1)
-		before := l.done()
-		if !l.enqueue(t.Context(), "job", fmt.Sprint("late-", i)) {
-			t.Errorf("Enqueue: %v", l.errors)
-		}
-		l.awaitProgress(recovery, before+1-l.done())
+		before := l.Done()
+		l.Enqueue(fmt.Sprint("late-", i))
+		l.AwaitProgress(faults.Recovery, before+1-l.Done())
 	}
-	l.finish(0)
+	finish(l, 0)
 }
 
 func TestAServerThatIsStoppedUnderLoadLosesNothing(t *testing.T) {
@@ -87,69 +85,27 @@ func TestAServerThatIsStoppedUnderLoadLosesNothing(t *testing.T) {
 	l := startLoad(t, at("lease=30s&timeout=500ms", server))
 	const stops = 2
 	for range stops {
-		l.awaitProgress(patience, 100)
-		before, _ := l.failures()
+		l.AwaitProgress(faults.Patience, 100)
+		before, _ := l.Failures()
 		server.Stop()
-		eventually(t, patience, func() error {
-			if failed, _ := l.failures(); failed < before+4 {
+		faults.Eventually(t, faults.Patience, func() error {
+			if failed, _ := l.Failures(); failed < before+4 {
 				return errors.New("a server that is stopped takes jobs")
 			}
 			return nil
 		})
 		server.Continue()
-		l.awaitProgress(recovery, 10)
+		l.AwaitProgress(faults.Recovery, 10)
 	}
-	l.finish(stops)
-}
-
-// settlements are the ways to settle a job, and to keep it.
-var settlements = []struct {
-	name   string
-	settle func(context.Context, backend.Backend, *backend.Delivery) error
-}{
-	{"Ack", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-		return b.Ack(ctx, []*backend.Delivery{d})
-	}},
-	{"Retry", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-		m := d.Message
-		return b.Retry(ctx, []backend.Replacement{{Delivery: d, Message: &m}})
-	}},
-	{"Release", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-		return b.Release(ctx, []*backend.Delivery{d}, 0)
-	}},
-	{"Bury", bury},
-	{"Extend", func(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-		extender, _ := backend.As[backend.Extender](b)
-		return extender.Extend(ctx, []*backend.Delivery{d}, 30*time.Second)
-	}},
-}
-
-// punctual is how long after the end of its context a call may take.
-const punctual = 500 * time.Millisecond
-
-// onTime calls f with a context that ends soon, and fails the test when f takes
-// longer, or returns another error.
-func onTime(t *testing.T, name string, f func(context.Context) error) {
-	t.Helper()
-	const limit = 200 * time.Millisecond
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	began := time.Now()
-	err := f(ctx)
-	if took := time.Since(began); took > limit+punctual {
-		t.Errorf("%s returned %v after its context had ended", name, took-limit)
-	}
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%s: %v; want %v", name, err, context.DeadlineExceeded)
-	}
+	finish(l, stops)
 }
 
 func TestNoCallOutlivesItsContextOnAServerThatIsStopped(t *testing.T) {
 	t.Parallel()
 	server, _ := server(t)
 	address := at("lease=30s&timeout=10s", server)
-	b := open(t, address)
-	waits := open(t, address)
+	b := faults.Open(t, address)
+	waits := faults.Open(t, address)
 	waited := make(chan error, 1)
 	waiting, leave := context.WithCancel(t.Context())
 	go func() {
@@ -157,62 +113,62 @@ func TestNoCallOutlivesItsContextOnAServerThatIsStopped(t *testing.T) {
 		waited <- err
 	}()
 	awaitWaiting(t, server.Client(), 1)
-	for i := range settlements {
-		push(t, b, fmt.Sprint(i))
+	for i := range faults.Settlements() {
+		faults.Push(t, b, fmt.Sprint(i))
 	}
-	deliveries := reserveMany(t, b, len(settlements), 30*time.Second, patience)
+	deliveries := faults.ReserveMany(t, b, len(faults.Settlements()), 30*time.Second, faults.Patience)
 	server.Stop()
 
 	began := time.Now()
 	leave()
-	if err := <-waited; !errors.Is(err, context.Canceled) || time.Since(began) > punctual {
+	if err := <-waited; !errors.Is(err, context.Canceled) || time.Since(began) > faults.Punctual {
 		t.Errorf("a Reserve that waited returned %v, %v after its context had ended; want %v", err, time.Since(began), context.Canceled)
 	}
-	onTime(t, "Open", func(ctx context.Context) error {
+	faults.OnTime(t, "Open", func(ctx context.Context) error {
 		_, err := backend.Open(ctx, address)
 		return err
 	})
-	onTime(t, "Push", func(ctx context.Context) error { return b.Push(ctx, []*backend.Message{message("pushed")}) })
+	faults.OnTime(t, "Push", func(ctx context.Context) error { return b.Push(ctx, []*backend.Message{faults.Message("pushed")}) })
 	for _, queues := range [][]string{{"default"}, {"other", "default"}} {
-		onTime(t, fmt.Sprint("Reserve of ", queues), func(ctx context.Context) error {
+		faults.OnTime(t, fmt.Sprint("Reserve of ", queues), func(ctx context.Context) error {
 			_, err := b.Reserve(ctx, queues, 1, 30*time.Second)
 			return err
 		})
 	}
 	// A Reserve that was left does not cost the jobs that are held.
-	for i, s := range settlements {
-		onTime(t, s.name, func(ctx context.Context) error { return backend.ErrorAt(s.settle(ctx, b, deliveries[i]), 0) })
+	for i, s := range faults.Settlements() {
+		faults.OnTime(t, s.Name, func(ctx context.Context) error { return backend.ErrorAt(s.Settle(ctx, b, deliveries[i]), 0) })
 	}
 	inspector, _ := backend.As[backend.Inspector](b)
-	onTime(t, "Stats", func(ctx context.Context) error {
+	faults.OnTime(t, "Stats", func(ctx context.Context) error {
 		_, err := inspector.Stats(ctx, "default")
 		return err
 	})
-	onTime(t, "Queues", func(ctx context.Context) error {
+	faults.OnTime(t, "Queues", func(ctx context.Context) error {
 		_, err := inspector.Queues(ctx)
 		return err
 	})
 	list, _ := backend.As[backend.Lister](b)
-	onTime(t, "Peek", func(ctx context.Context) error {
+	faults.OnTime(t, "Peek", func(ctx context.Context) error {
 		_, err := list.Peek(ctx, "default", backend.Ready, 0, 10)
 		return err
 	})
 	purger, _ := backend.As[backend.Purger](b)
-	onTime(t, "Purge", func(ctx context.Context) error {
+	faults.OnTime(t, "Purge", func(ctx context.Context) error {
 		_, err := purger.Purge(ctx, "elsewhere")
 		return err
 	})
 	pauser, _ := backend.As[backend.Pauser](b)
-	onTime(t, "Resume", func(ctx context.Context) error { return pauser.Resume(ctx, "elsewhere") })
+	faults.OnTime(t, "Resume", func(ctx context.Context) error { return pauser.Resume(ctx, "elsewhere") })
 	server.Continue()
 
 	// Whatever the server made of the calls, it and the backend go on.
-	after := message("after")
+	after := faults.Message("after")
 	after.Queue = "after"
 	if err := b.Push(t.Context(), []*backend.Message{after}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), recovery)
+	ctx, cancel := context.WithTimeout(t.Context(), faults.Recovery)
 	defer cancel()
 	got, err := b.Reserve(ctx, []string{"after"}, 1, 30*time.Second)
 	if err != nil || got[0].ID != "after" {

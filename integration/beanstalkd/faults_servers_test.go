@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 func TestOfTwoServersOneGoesOnWhenTheOtherIsKilled(t *testing.T) {
@@ -14,49 +15,49 @@ func TestOfTwoServersOneGoesOnWhenTheOtherIsKilled(t *testing.T) {
 	one, _ := server(t, "-f0")
 	other, _ := server(t)
 	l := startLoad(t, at("lease=30s", one, other))
-	l.awaitProgress(patience, 100)
-	held := l.holdOne("hold-0") // it is on either of them
+	l.AwaitProgress(faults.Patience, 100)
+	held := l.HoldOne("hold-0") // it is on either of them
 	const kills = 3
 	for range kills {
 		awaitCompacted(t, one)
 		one.Kill()
-		_, before := l.failures()
-		l.awaitProgress(recovery, 100)
-		if _, now := l.failures(); now > before+8 {
+		_, before := l.Failures()
+		l.AwaitProgress(faults.Recovery, 100)
+		if _, now := l.Failures(); now > before+8 {
 			t.Errorf("%d jobs were refused while one of two servers was up", now-before)
 		}
 		one.Restart()
-		l.awaitProgress(recovery, 20)
+		l.AwaitProgress(faults.Recovery, 20)
 	}
 	// Both have jobs again: it is not that the one that was killed is avoided.
 	client := one.Client()
 	before := statistic(t, client, "total-jobs")
-	eventually(t, recovery, func() error {
+	faults.Eventually(t, faults.Recovery, func() error {
 		if now := statistic(t, client, "total-jobs"); now < before+20 {
 			return fmt.Errorf("the server that was killed was given %d jobs, want 20", now-before)
 		}
 		return nil
 	})
-	if held.ctx.Err() == nil { // it was on the server that was not killed
+	if held.Holds() { // it was on the server that was not killed
 		awaitCompacted(t, other)
 		other.Kill()
-		held.expectLost(t)
+		held.ExpectLost(t)
 		other.Restart()
 	}
-	l.finish(kills + 1)
+	finish(l, kills+1)
 }
 
 func TestTheJobsOfAServerThatWasKilledRunWhenItIsBack(t *testing.T) {
 	t.Parallel()
 	one, _ := server(t, "-f0")
 	other, _ := server(t, "-f0")
-	b := open(t, at("lease=30s", one, other))
+	b := faults.Open(t, at("lease=30s", one, other))
 	const jobs = 50
 	var ids []string
 	for i := range jobs {
 		ids = append(ids, fmt.Sprint(i))
 	}
-	push(t, b, ids...)
+	faults.Push(t, b, ids...)
 	shares := []int{
 		statistic(t, one.Client(), "current-jobs-ready"),
 		statistic(t, other.Client(), "current-jobs-ready"),
@@ -65,10 +66,10 @@ func TestTheJobsOfAServerThatWasKilledRunWhenItIsBack(t *testing.T) {
 		t.Fatalf("the servers were given %v of %d jobs, want some each", shares, jobs)
 	}
 	one.Kill()
-	there := reserveMany(t, b, shares[1], 30*time.Second, recovery)
+	there := faults.ReserveMany(t, b, shares[1], 30*time.Second, faults.Recovery)
 	ack(t, b, there...)
 	one.Restart()
-	back := reserveMany(t, b, shares[0], 30*time.Second, recovery)
+	back := faults.ReserveMany(t, b, shares[0], 30*time.Second, faults.Recovery)
 	ack(t, b, back...)
 	seen := make(map[string]bool)
 	for _, d := range append(there, back...) {
@@ -84,13 +85,13 @@ func TestWithAllServersDownNothingIsTakenAndThatIsSaid(t *testing.T) {
 	one, _ := server(t)
 	other, _ := server(t)
 	address := at("lease=30s", one, other)
-	b := open(t, address)
-	push(t, b, "before")
+	b := faults.Open(t, address)
+	faults.Push(t, b, "before")
 	one.Kill()
 	other.Kill()
 	// The first call may have been made before the loss was noticed.
-	eventually(t, recovery, func() error {
-		if err := b.Push(t.Context(), []*backend.Message{message("refused")}); !errors.Is(err, backend.ErrUnavailable) {
+	faults.Eventually(t, faults.Recovery, func() error {
+		if err := b.Push(t.Context(), []*backend.Message{faults.Message("refused")}); !errors.Is(err, backend.ErrUnavailable) {
 			return fmt.Errorf("Push: %v; want %v", err, backend.ErrUnavailable)
 		}
 		return nil
@@ -99,9 +100,9 @@ func TestWithAllServersDownNothingIsTakenAndThatIsSaid(t *testing.T) {
 		t.Errorf("Open: %v; want %v", err, backend.ErrUnavailable)
 	}
 	other.Restart()
-	second := open(t, address) // one is enough
-	push(t, second, "after")
+	second := faults.Open(t, address) // one is enough
+	faults.Push(t, second, "after")
 	one.Restart()
-	got := reserveMany(t, b, 2, 30*time.Second, recovery)
+	got := faults.ReserveMany(t, b, 2, 30*time.Second, faults.Recovery)
 	ack(t, b, got...)
 }

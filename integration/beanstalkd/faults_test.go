@@ -1,9 +1,10 @@
 package beanstalkd_test
 
 import (
-	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -11,40 +12,27 @@ import (
 
 	"github.com/beanstalkd/go-beanstalk"
 
+	"github.com/goferhq/queue"
 	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/integration/brokers"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // The tests in the files faults_… harm workers, servers and the network between
-// them, and hold what then happens against what package backend promises. They
-// wait for states of the server, never for a time to pass, so that a slow
-// machine makes them slow and not wrong.
+// them with package faults. What is here is beanstalkd's own: its addresses, and
+// how to look at what it has.
 
-// patience is how long a test waits for what has no deadline of its own. It is
-// only ever used up by a test that fails.
-const patience = 60 * time.Second
+// testsAtOnce is how many tests share this machine. Most of them wait, for
+// leases and for servers that start, so that there can be more than processors.
+const testsAtOnce = "8"
 
-// recovery is how long it may take until jobs run again, once the cause of an
-// outage is gone.
-const recovery = 5 * time.Second
-
-// prompt is how soon something has to happen that nothing holds up. It is far
-// below any lease that a test with it has.
-const prompt = 2 * time.Second
-
-// eventually looks until look returns nil, and ends the test with its last
-// error after the limit.
-func eventually(t testing.TB, limit time.Duration, look func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
-		err := look()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v: %v", limit, err)
-		}
+func TestMain(m *testing.M) {
+	faults.BecomeWorker()
+	flag.Parse()
+	if err := flag.Set("test.parallel", testsAtOnce); err != nil {
+		panic(err)
 	}
+	os.Exit(m.Run())
 }
 
 // server starts a beanstalkd for the test and returns a plain client of it.
@@ -65,87 +53,11 @@ func at(parameters string, servers ...*brokers.BeanstalkdServer) string {
 	return "beanstalkd://" + strings.Join(addresses, ",") + "?" + parameters
 }
 
-// open opens a backend that is closed when the test ends.
-func open(t testing.TB, address string) backend.Backend {
-	t.Helper()
-	b, err := backend.Open(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return b
-}
-
-// message returns a job of the queue "default".
-func message(id string) *backend.Message {
-	return &backend.Message{ID: id, Kind: "job", Queue: "default", Args: []byte(strconv.Quote(id))}
-}
-
-// push pushes jobs with the given IDs.
-func push(t testing.TB, b backend.Backend, ids ...string) {
-	t.Helper()
-	messages := make([]*backend.Message, len(ids))
-	for i, id := range ids {
-		messages[i] = message(id)
-	}
-	if err := b.Push(t.Context(), messages); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// reserve reserves one job of the queue "default", which has to be there within
-// the limit.
-func reserve(t testing.TB, b backend.Backend, lease, limit time.Duration) *backend.Delivery {
-	t.Helper()
-	return reserveMany(t, b, 1, lease, limit)[0]
-}
-
-// reserveMany reserves so many jobs of the queue "default".
-func reserveMany(t testing.TB, b backend.Backend, n int, lease, limit time.Duration) []*backend.Delivery {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	var all []*backend.Delivery
-	for len(all) < n {
-		deliveries, err := b.Reserve(ctx, []string{"default"}, n-len(all), lease)
-		if err != nil {
-			t.Fatalf("%d jobs within %v, want %d: %v", len(all), limit, n, err)
-		}
-		all = append(all, deliveries...)
-	}
-	return all
-}
-
 func ack(t testing.TB, b backend.Backend, deliveries ...*backend.Delivery) {
 	t.Helper()
 	if err := b.Ack(t.Context(), deliveries); err != nil {
 		t.Fatalf("Ack: %v", err)
 	}
-}
-
-// failure is why the tests bury jobs.
-func failure() backend.Failure {
-	return backend.Failure{At: time.Now(), Error: "no luck"}
-}
-
-func bury(ctx context.Context, b backend.Backend, d *backend.Delivery) error {
-	burial := backend.Burial{Delivery: d, Failure: failure()}
-	if d.Malformed == nil {
-		m := d.Message
-		burial.Message = &m
-	}
-	return b.Bury(ctx, []backend.Burial{burial})
-}
-
-// dead returns the dead jobs of the queue "default".
-func dead(t testing.TB, b backend.Backend) []*backend.Entry {
-	t.Helper()
-	list, _ := backend.As[backend.Lister](b)
-	entries, err := list.Peek(t.Context(), "default", backend.Dead, 0, 1000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return entries
 }
 
 // counts says how many jobs of a tube a plain client finds in each state.
@@ -182,7 +94,7 @@ func expectCounts(t testing.TB, client *beanstalk.Conn, want counts) {
 // expected.
 func settledCounts(t testing.TB, client *beanstalk.Conn, limit time.Duration, want counts) {
 	t.Helper()
-	eventually(t, limit, func() error {
+	faults.Eventually(t, limit, func() error {
 		got, err := count(client, "default")
 		if err == nil && got != want {
 			err = fmt.Errorf("the server has %+v, want %+v", got, want)
@@ -226,13 +138,50 @@ func commands(client *beanstalk.Conn) (int64, error) {
 	return sum, nil
 }
 
-// awaitWaiting waits until so many connections wait in the server for a job.
+// waiting returns nil when so many connections wait in the server for a job.
+func waiting(client *beanstalk.Conn, connections int) error {
+	stats, err := client.Stats()
+	if err != nil {
+		return err
+	}
+	if n := stats["current-waiting"]; n != strconv.Itoa(connections) {
+		return fmt.Errorf("%s connections wait for a job, want %d", n, connections)
+	}
+	return nil
+}
+
+// awaitWaiting waits for that.
 func awaitWaiting(t testing.TB, client *beanstalk.Conn, connections int) {
 	t.Helper()
-	eventually(t, patience, func() error {
-		if n := statistic(t, client, "current-waiting"); n != connections {
-			return fmt.Errorf("%d connections wait for a job, want %d", n, connections)
-		}
-		return nil
-	})
+	faults.Eventually(t, faults.Patience, func() error { return waiting(client, connections) })
 }
+
+// loadPrefetch is how many jobs a load holds besides those that it runs. As many
+// as both may be acked just then, and be lost with the ack.
+const (
+	loadPrefetch = 4
+	mostInHand   = 2 * (faults.LoadWorkers + loadPrefetch)
+)
+
+// startLoad begins a load that holds a known number of jobs.
+func startLoad(t testing.TB, address string) *faults.Load {
+	t.Helper()
+	return faults.StartLoad(t, address, queue.Prefetch(loadPrefetch), queue.Lease(30*time.Second))
+}
+
+// finish ends a load. Jobs may have run more often than once as far as so many
+// outages explain it: those that were in hand, and those of an Enqueue whose
+// error left open what the server did.
+func finish(l *faults.Load, outages int) {
+	l.StopProducing()
+	failed, refused := l.Failures()
+	l.Finish(outages*mostInHand + failed - refused)
+}
+
+// nudge asks the server something over each connection, in the place of a driver
+// whose process is stopped, and which does not ask meanwhile what tube it uses.
+//
+// A beanstalkd 1.12 forgets when the TTRs of a connection end as soon as another
+// one is used, and takes back what the connection held when it next hears of it.
+// The driver sees to that by itself, as long as its process runs.
+func nudge(network *faults.Proxy) { network.Ask("list-tube-used\r\n", "USING ") }

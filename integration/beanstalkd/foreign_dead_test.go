@@ -12,6 +12,7 @@ import (
 
 	"github.com/goferhq/queue"
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 const garbage = "O:8:\"stdClass\":1:{\xff}\r\n"
@@ -24,7 +25,7 @@ func buryGarbage(t *testing.T, address string, client *beanstalk.Conn) *queue.Qu
 	q := startQueue(t, address, mux)
 	put(t, client, garbage, foreignPriority, foreignTTR)
 	put(t, client, `{"job":"job","data":1}`, foreignPriority, foreignTTR)
-	settledCounts(t, client, patience, counts{buried: 1})
+	settledCounts(t, client, faults.Patience, counts{buried: 1})
 	return q
 }
 
@@ -32,19 +33,19 @@ func TestGarbageIsBuriedAndComesBackAsTheSameBytes(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
 	q := buryGarbage(t, at("lease=30s", server), client)
-	entries := dead(t, q.Backend())
+	entries := faults.Dead(t, q.Backend())
 	if len(entries) != 1 || string(entries[0].Raw) != garbage || !errors.Is(entries[0].Malformed, queue.ErrMalformed) || entries[0].Failure == nil || entries[0].Failure.Error == "" {
 		t.Fatalf("buried: %+v; want the bytes as they are, and why", entries)
 	}
 	if err := q.Close(); err != nil { // or it would be buried again
 		t.Fatal(err)
 	}
-	b := open(t, at("lease=30s", server))
+	b := faults.Open(t, at("lease=30s", server))
 	set, _ := backend.As[backend.DeadSet](b)
 	if n, err := set.Requeue(t.Context(), "default", entries[0].Key); n != 1 || err != nil {
 		t.Fatalf("Requeue: %d, %v", n, err)
 	}
-	_, body, err := client.Reserve(recovery)
+	_, body, err := client.Reserve(faults.Recovery)
 	if err != nil || string(body) != garbage {
 		t.Errorf("a plain client reserves %q, %v; want the bytes as they were", body, err)
 	}
@@ -59,17 +60,17 @@ func TestGarbageThatAPlainClientKicksIsDeliveredAsTheSameBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	kick(t, client)
-	b := open(t, at("lease=30s", server))
+	b := faults.Open(t, at("lease=30s", server))
 	for range 2 {
-		d := reserve(t, b, 30*time.Second, patience)
+		d := faults.Reserve(t, b, 30*time.Second, faults.Patience)
 		if !errors.Is(d.Malformed, queue.ErrMalformed) || !bytes.Equal(d.Raw, []byte(garbage)) || d.Deliveries != 1 {
 			t.Errorf("the job is %q with %v, delivery %d; want the bytes as they were, delivered once", d.Raw, d.Malformed, d.Deliveries)
 		}
 		// Once more, for what was buried from what had been buried.
-		if err := bury(t.Context(), b, d); err != nil {
+		if err := faults.Bury(t.Context(), b, d); err != nil {
 			t.Fatal(err)
 		}
-		if entries := dead(t, b); len(entries) != 1 || string(entries[0].Raw) != garbage {
+		if entries := faults.Dead(t, b); len(entries) != 1 || string(entries[0].Raw) != garbage {
 			t.Errorf("buried: %+v; want the bytes as they are", entries)
 		}
 		kick(t, client)
@@ -88,23 +89,23 @@ func TestABuriedJobThatAPlainClientKicksStartsAnew(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
 	address := at("lease=30s", server)
-	b := open(t, address)
-	m := message("a")
+	b := faults.Open(t, address)
+	m := faults.Message("a")
 	m.Attempt = 4
 	m.Header = map[string]string{"trace": "t1"}
 	if err := b.Push(t.Context(), []*backend.Message{m}); err != nil {
 		t.Fatal(err)
 	}
-	d := reserve(t, b, 30*time.Second, patience)
-	if err := bury(t.Context(), b, d); err != nil {
+	d := faults.Reserve(t, b, 30*time.Second, faults.Patience)
+	if err := faults.Bury(t.Context(), b, d); err != nil {
 		t.Fatal(err)
 	}
-	if entries := dead(t, b); len(entries) != 1 || entries[0].Attempt != 5 || entries[0].Failure == nil {
+	if entries := faults.Dead(t, b); len(entries) != 1 || entries[0].Attempt != 5 || entries[0].Failure == nil {
 		t.Errorf("buried: %+v; want the job in its fifth attempt, and why", entries)
 	}
 	kick(t, client)
 	expectCounts(t, client, counts{ready: 1})
-	d = reserve(t, b, 30*time.Second, patience)
+	d = faults.Reserve(t, b, 30*time.Second, faults.Patience)
 	if d.ID != "a" || d.Attempt != 1 || d.Deliveries != 1 || d.Header["trace"] != "t1" || d.Extra != nil {
 		t.Errorf("after the kick the job is %+v; want its first attempt", d)
 	}
@@ -112,13 +113,13 @@ func TestABuriedJobThatAPlainClientKicksStartsAnew(t *testing.T) {
 	if err := b.Release(t.Context(), []*backend.Delivery{d}, 0); err != nil {
 		t.Fatal(err)
 	}
-	d = reserve(t, b, 30*time.Second, patience)
+	d = faults.Reserve(t, b, 30*time.Second, faults.Patience)
 	if d.Attempt != 1 || d.Deliveries != 1 {
 		t.Errorf("after a Release the job is in attempt %d, delivery %d; want 1 and 1", d.Attempt, d.Deliveries)
 	}
 	b.Close() // which loses it
-	b = open(t, address)
-	d = reserve(t, b, 30*time.Second, patience)
+	b = faults.Open(t, address)
+	d = faults.Reserve(t, b, 30*time.Second, faults.Patience)
 	if d.Attempt != 2 || d.Deliveries != 2 {
 		t.Errorf("after a loss the job is in attempt %d, delivery %d; want 2 and 2", d.Attempt, d.Deliveries)
 	}
@@ -126,7 +127,7 @@ func TestABuriedJobThatAPlainClientKicksStartsAnew(t *testing.T) {
 	if err := b.Retry(t.Context(), []backend.Replacement{{Delivery: d, Message: m}}); err != nil {
 		t.Fatal(err)
 	}
-	d = reserve(t, b, 30*time.Second, patience)
+	d = faults.Reserve(t, b, 30*time.Second, faults.Patience)
 	if d.Attempt != 3 || d.Deliveries != 1 {
 		t.Errorf("after a Retry the job is in attempt %d, delivery %d; want 3 and 1", d.Attempt, d.Deliveries)
 	}
@@ -141,15 +142,15 @@ func TestABuriedJobThatWasKickedBeforeTheServerRestartedRuns(t *testing.T) {
 		t.Run(body[:5], func(t *testing.T) {
 			t.Parallel()
 			server, client := server(t)
-			b := open(t, at("lease=30s", server))
+			b := faults.Open(t, at("lease=30s", server))
 			put(t, client, body, foreignPriority, foreignTTR)
-			if err := bury(t.Context(), b, reserve(t, b, 30*time.Second, patience)); err != nil {
+			if err := faults.Bury(t.Context(), b, faults.Reserve(t, b, 30*time.Second, faults.Patience)); err != nil {
 				t.Fatal(err)
 			}
 			kick(t, client)
 			server.Kill()
 			server.Restart()
-			d := reserve(t, b, 30*time.Second, patience)
+			d := faults.Reserve(t, b, 30*time.Second, faults.Patience)
 			if (d.Malformed != nil) != (body == garbage) || d.Deliveries != 1 {
 				t.Errorf("the job is %+v; want its first delivery", d)
 			}
@@ -162,18 +163,18 @@ func TestABuriedJobIsStillDeadAfterARestartAndCanBeRequeued(t *testing.T) {
 	t.Parallel()
 	server, _ := server(t)
 	address := at("lease=30s", server)
-	b := open(t, address)
-	push(t, b, "1", "2", "3")
-	for _, d := range reserveMany(t, b, 3, 30*time.Second, patience) {
-		if err := bury(t.Context(), b, d); err != nil {
+	b := faults.Open(t, address)
+	faults.Push(t, b, "1", "2", "3")
+	for _, d := range faults.ReserveMany(t, b, 3, 30*time.Second, faults.Patience) {
+		if err := faults.Bury(t.Context(), b, d); err != nil {
 			t.Fatal(err)
 		}
 	}
 	server.Kill()
 	server.Restart()
-	b = open(t, address)
+	b = faults.Open(t, address)
 	var ids, keys []string
-	for _, e := range dead(t, b) {
+	for _, e := range faults.Dead(t, b) {
 		if e.Failure == nil || e.Attempt != 1 || e.State != backend.Dead {
 			t.Errorf("buried: %+v", e)
 		}
@@ -189,7 +190,7 @@ func TestABuriedJobIsStillDeadAfterARestartAndCanBeRequeued(t *testing.T) {
 	if n, err := set.Delete(t.Context(), "default", keys...); n != 1 || err != nil {
 		t.Errorf("Delete: %d, %v; want 1, which is all that is still dead", n, err)
 	}
-	for _, d := range reserveMany(t, b, 2, 30*time.Second, patience) {
+	for _, d := range faults.ReserveMany(t, b, 2, 30*time.Second, faults.Patience) {
 		if d.Attempt != 1 || d.Deliveries != 1 || d.ID == "2" {
 			t.Errorf("requeued: %+v", d)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/goferhq/queue"
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // put stores a job as a producer does that knows nothing of this library.
@@ -69,10 +70,10 @@ func TestAJobThatPHPPutRuns(t *testing.T) {
 		if job.Args.To != "a@b.c" || job.Attempt != 1 || job.ID == "" || job.Kind != "send_email" || job.Queue != "default" {
 			t.Errorf("the job is %+v", job)
 		}
-	case <-time.After(patience):
+	case <-time.After(faults.Patience):
 		t.Fatal("the job has not run")
 	}
-	settledCounts(t, client, patience, counts{})
+	settledCounts(t, client, faults.Patience, counts{})
 }
 
 func TestAForeignJobMaySayThatItsFirstFailureIsItsLast(t *testing.T) {
@@ -90,8 +91,8 @@ func TestAForeignJobMaySayThatItsFirstFailureIsItsLast(t *testing.T) {
 	q := startQueue(t, at("lease=30s", server), mux)
 	put(t, client, `{"job":"charge","data":"once","error":{"bury":true}}`, foreignPriority, foreignTTR)
 	put(t, client, `{"job":"charge","data":"again","error":{"bury":false}}`, foreignPriority, foreignTTR)
-	settledCounts(t, client, patience, counts{buried: 1, delayed: 1})
-	entries := dead(t, q.Backend())
+	settledCounts(t, client, faults.Patience, counts{buried: 1, delayed: 1})
+	entries := faults.Dead(t, q.Backend())
 	if len(entries) != 1 || string(entries[0].Args) != `"once"` || entries[0].Failure == nil || !strings.Contains(entries[0].Failure.Error, "no luck") {
 		t.Errorf("buried: %+v; want the job that says so, with its failure", entries)
 	}
@@ -105,12 +106,12 @@ func TestAForeignJobMaySayThatItsFirstFailureIsItsLast(t *testing.T) {
 func TestJobsOfAllProducersRunInTheOrderOfTheirPriorities(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
-	b := open(t, at("lease=30s", server))
+	b := faults.Open(t, at("lease=30s", server))
 	foreign := func(id string, priority uint32) {
 		put(t, client, fmt.Sprintf(`{"job":"job","data":1,"id":%q}`, id), priority, foreignTTR)
 	}
 	ours := func(id string, priority int) {
-		m := message(id)
+		m := faults.Message(id)
 		m.Priority = priority
 		if err := b.Push(t.Context(), []*backend.Message{m}); err != nil {
 			t.Fatal(err)
@@ -130,7 +131,7 @@ func TestJobsOfAllProducersRunInTheOrderOfTheirPriorities(t *testing.T) {
 		"foreign usual", "ours usual", "ours below", "foreign last of all",
 	}
 	priorities := []int{1024, 1024, 1023, 1023, 0, 0, -1, 1024 - (1<<32 - 1)}
-	for i, d := range reserveMany(t, b, len(want), 30*time.Second, patience) {
+	for i, d := range faults.ReserveMany(t, b, len(want), 30*time.Second, faults.Patience) {
 		if d.ID != want[i] || d.Priority != priorities[i] {
 			t.Errorf("number %d is %q with priority %d, want %q with %d", i, d.ID, d.Priority, want[i], priorities[i])
 		}
@@ -140,7 +141,7 @@ func TestJobsOfAllProducersRunInTheOrderOfTheirPriorities(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for i, d := range reserveMany(t, b, len(want), 30*time.Second, patience) {
+	for i, d := range faults.ReserveMany(t, b, len(want), 30*time.Second, faults.Patience) {
 		if d.Priority != priorities[i] {
 			t.Errorf("after a retry number %d is %q with priority %d, want %d", i, d.ID, d.Priority, priorities[i])
 		}
@@ -182,7 +183,7 @@ func TestAForeignJobWithAShortTTRIsKeptForAsLongAsItsHandlerRuns(t *testing.T) {
 		if cause != nil {
 			t.Errorf("the handler was told %v", cause)
 		}
-	case <-time.After(patience):
+	case <-time.After(faults.Patience):
 		t.Fatal("the handler has not returned")
 	}
 	after, err := commands(client)
@@ -193,7 +194,7 @@ func TestAForeignJobWithAShortTTRIsKeptForAsLongAsItsHandlerRuns(t *testing.T) {
 	if most := int64(takes/time.Second+1)*4 + 20; after-before > most {
 		t.Errorf("it took %d commands, want at most %d", after-before, most)
 	}
-	settledCounts(t, client, patience, counts{})
+	settledCounts(t, client, faults.Patience, counts{})
 	mu.Lock()
 	defer mu.Unlock()
 	if runs != 1 {
@@ -207,12 +208,12 @@ func TestAForeignJobWithAShortTTRIsKeptForAsLongAsItsHandlerRuns(t *testing.T) {
 func TestWhatAPlainClientReservesOfOursIsTheEnvelope(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
-	q := openQueue(t, at("lease=90s", server))
+	q := faults.OpenQueue(t, at("lease=90s", server))
 	args := map[string]string{"to": "ä@b.c"}
 	if _, err := q.Enqueue(t.Context(), "send_email", args, queue.ID("an-id"), queue.MaxAttempts(5), queue.Priority(24), queue.Header("trace", "t1"), queue.In(time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	id, body, err := client.Reserve(recovery)
+	id, body, err := client.Reserve(faults.Recovery)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,8 +250,8 @@ func TestWhatAPlainClientReservesOfOursIsTheEnvelope(t *testing.T) {
 func TestJobsOfOursAndOfOthersAreListedInOneLine(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
-	b := open(t, at("lease=30s", server))
-	push(t, b, "ours")
+	b := faults.Open(t, at("lease=30s", server))
+	faults.Push(t, b, "ours")
 	put(t, client, `{"job":"job","data":1,"id":"theirs"}`, foreignPriority, foreignTTR)
 	put(t, client, `no envelope`, foreignPriority, foreignTTR)
 	put(t, client, `{"job":"job","data":1,"id":"urgent"}`, 0, foreignTTR)
@@ -270,5 +271,5 @@ func TestJobsOfOursAndOfOthersAreListedInOneLine(t *testing.T) {
 	if want := []string{"urgent", "ours", "theirs", "no envelope"}; !slices.Equal(got, want) {
 		t.Errorf("the line is %q, want %q", got, want)
 	}
-	settledCounts(t, client, patience, counts{ready: 4})
+	settledCounts(t, client, faults.Patience, counts{ready: 4})
 }

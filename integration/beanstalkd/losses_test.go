@@ -12,6 +12,7 @@ import (
 	"github.com/beanstalkd/go-beanstalk"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // A worker asks whether a job is lost when it is handed it, and again whenever
@@ -23,7 +24,7 @@ func TestAConnectionThatIsLostRightAfterItsRepliesIsAlwaysTold(t *testing.T) {
 		// The answer to stats-job, which is asked about the jobs of others.
 		return bytes.Contains(reply, []byte("\ntime-left: "))
 	})
-	b := open(t, "beanstalkd://"+relay.addr()+"?lease=30s")
+	b := faults.Open(t, "beanstalkd://"+relay.addr()+"?lease=30s")
 	notifier, _ := backend.As[backend.LossNotifier](b)
 	var held atomic.Pointer[backend.Delivery]
 	told := make(chan *backend.Delivery, 1000)
@@ -35,12 +36,12 @@ func TestAConnectionThatIsLostRightAfterItsRepliesIsAlwaysTold(t *testing.T) {
 	put(t, client, `{"job":"job","data":1,"id":"a"}`, foreignPriority, foreignTTR)
 	for round := range 200 {
 		// It comes back with each connection that is lost.
-		d := reserve(t, b, 30*time.Second, patience)
+		d := faults.Reserve(t, b, 30*time.Second, faults.Patience)
 		held.Store(d)
 		if notifier.Lost(d) {
 			continue
 		}
-		limit := time.After(recovery)
+		limit := time.After(faults.Recovery)
 		for heard := (*backend.Delivery)(nil); heard != d; {
 			select {
 			case heard = <-told:
@@ -56,10 +57,10 @@ func TestAConnectionThatIsLostRightAfterItsRepliesIsAlwaysTold(t *testing.T) {
 // It returns the delivery of that one.
 func believed(t *testing.T, b backend.Backend, client *beanstalk.Conn, body string, ttr, lease time.Duration, queues ...string) (d *backend.Delivery) {
 	t.Helper()
-	eventually(t, patience, func() error {
+	faults.Eventually(t, faults.Patience, func() error {
 		asked := statistic(t, client, "cmd-stats-job")
 		put(t, client, body, foreignPriority, ttr)
-		d = expectReserved(t, reserving(t.Context(), b, lease, queues...), patience, "a")
+		d = expectReserved(t, reserving(t.Context(), b, lease, queues...), faults.Patience, "a")
 		if statistic(t, client, "cmd-stats-job") == asked {
 			return nil
 		}
@@ -73,8 +74,8 @@ func believed(t *testing.T, b backend.Backend, client *beanstalk.Conn, body stri
 func TestAJobThatATouchHasFoundLostIsNotTouchedAgain(t *testing.T) {
 	t.Parallel()
 	server, client := server(t)
-	network := newProxy(t, server.Addr())
-	b := open(t, network.url("lease=30s"))
+	network := faults.NewProxy(t, at("lease=30s", server))
+	b := faults.Open(t, network.URL())
 	extender, _ := backend.As[backend.Extender](b)
 	notifier, _ := backend.As[backend.LossNotifier](b)
 	d := believed(t, b, client, `{"job":"job","data":1,"id":"a","gofer":{"ttr":30}}`, 2*time.Second, 60*time.Second, "default")
@@ -107,10 +108,10 @@ func TestAReplyThatComesTooLateDeliversNothingThatTheServerHasTakenBack(t *testi
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			server, client := server(t)
-			network := newProxy(t, server.Addr())
+			network := faults.NewProxy(t, at("lease=2s", server))
 			var armed atomic.Bool
 			arrived, late := make(chan struct{}, 10), make(chan struct{})
-			relay := newRelay(t, network.listener.Addr().String(), func(_ *link, reply []byte) bool {
+			relay := newRelay(t, network.Addr(), func(_ *link, reply []byte) bool {
 				if armed.Load() && bytes.Contains(reply, []byte("RESERVED ")) {
 					arrived <- struct{}{}
 					<-late
@@ -119,18 +120,18 @@ func TestAReplyThatComesTooLateDeliversNothingThatTheServerHasTakenBack(t *testi
 			})
 			end := sync.OnceFunc(func() { close(late) })
 			t.Cleanup(end)
-			b := open(t, "beanstalkd://"+relay.addr()+"?lease=2s&timeout=60s")
+			b := faults.Open(t, "beanstalkd://"+relay.addr()+"?lease=2s&timeout=60s")
 			if c.body == ours {
 				ack(t, b, believed(t, b, client, ours, 2*time.Second, 2*time.Second, c.queues...))
 			}
 			armed.Store(true)
 			put(t, client, c.body, foreignPriority, 2*time.Second)
 			result := reserving(t.Context(), b, 2*time.Second, c.queues...)
-			awaitHarm(t, arrived)
+			faults.AwaitHarm(t, arrived)
 			awaitTakenBack(t, network, client)
 			armed.Store(false)
 			end()
-			d := expectReserved(t, result, recovery, "a")
+			d := expectReserved(t, result, faults.Recovery, "a")
 			expectCounts(t, client, counts{reserved: 1})
 			if d.Attempt != 2 || d.Deliveries != 2 {
 				t.Errorf("the job is in attempt %d, delivery %d; want what was not delivered counted too", d.Attempt, d.Deliveries)
@@ -141,10 +142,10 @@ func TestAReplyThatComesTooLateDeliversNothingThatTheServerHasTakenBack(t *testi
 }
 
 // awaitTakenBack waits until the server has made its only job ready.
-func awaitTakenBack(t *testing.T, network *proxy, client *beanstalk.Conn) {
+func awaitTakenBack(t *testing.T, network *faults.Proxy, client *beanstalk.Conn) {
 	t.Helper()
-	eventually(t, patience, func() error {
-		network.nudge() // it may have forgotten
+	faults.Eventually(t, faults.Patience, func() error {
+		nudge(network) // it may have forgotten
 		got, err := count(client, "default")
 		if want := (counts{ready: 1}); err == nil && got != want {
 			err = fmt.Errorf("the server has %+v, want %+v", got, want)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // A beanstalkd forgets that a tube is paused when the tube is empty and nobody
@@ -15,7 +16,7 @@ func TestAPauseOutlivesTheServerAndTheLastJobOfItsQueue(t *testing.T) {
 	t.Parallel()
 	server, _ := server(t)
 	address := at("lease=30s", server)
-	waiting := open(t, address)
+	waiting := faults.Open(t, address)
 	const queue = "paused-one"
 	take := func(b backend.Backend, limit time.Duration) ([]*backend.Delivery, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -24,12 +25,12 @@ func TestAPauseOutlivesTheServerAndTheLastJobOfItsQueue(t *testing.T) {
 	}
 	expectPaused := func(when string) {
 		t.Helper()
-		b := open(t, address) // which knows nothing
+		b := faults.Open(t, address) // which knows nothing
 		inspector, _ := backend.As[backend.Inspector](b)
 		if stats, err := inspector.Stats(t.Context(), queue); err != nil || !stats.Paused {
 			t.Errorf("%s the queue has %+v, %v; want it paused", when, stats, err)
 		}
-		m := message("a")
+		m := faults.Message("a")
 		m.Queue = queue
 		if err := b.Push(t.Context(), []*backend.Message{m}); err != nil {
 			t.Fatal(err)
@@ -45,7 +46,7 @@ func TestAPauseOutlivesTheServerAndTheLastJobOfItsQueue(t *testing.T) {
 		}
 		b.Close()
 	}
-	pausing := open(t, address)
+	pausing := faults.Open(t, address)
 	pauser, _ := backend.As[backend.Pauser](pausing)
 	if err := pauser.Pause(t.Context(), queue); err != nil {
 		t.Fatal(err)
@@ -60,20 +61,20 @@ func TestAPauseOutlivesTheServerAndTheLastJobOfItsQueue(t *testing.T) {
 	server.Restart()
 	expectPaused("after another restart,")
 
-	pauser, _ = backend.As[backend.Pauser](open(t, address))
+	pauser, _ = backend.As[backend.Pauser](faults.Open(t, address))
 	if err := pauser.Resume(t.Context(), queue); err != nil {
 		t.Fatal(err)
 	}
-	m := message("b")
+	m := faults.Message("b")
 	m.Queue = queue
-	if err := open(t, address).Push(t.Context(), []*backend.Message{m}); err != nil {
+	if err := faults.Open(t, address).Push(t.Context(), []*backend.Message{m}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := take(waiting, recovery); err != nil || got[0].ID != "b" {
+	if got, err := take(waiting, faults.Recovery); err != nil || got[0].ID != "b" {
 		t.Errorf("after Resume: %v, %v", got, err)
 	}
 	server.Restart()
-	inspector, _ := backend.As[backend.Inspector](open(t, address))
+	inspector, _ := backend.As[backend.Inspector](faults.Open(t, address))
 	if stats, err := inspector.Stats(t.Context(), queue); err != nil || stats.Paused {
 		t.Errorf("after Resume and a restart the queue has %+v, %v; want it not paused", stats, err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/integration/brokers"
+	"github.com/goferhq/queue/integration/faults"
 )
 
 // reserved is what a Reserve has returned.
@@ -62,16 +63,16 @@ func TestAWorkerOfTwoServersTakesAJobAfterItsWaitAtOneHasEndedWithNothing(t *tes
 			t.Parallel()
 			one, client := server(t)
 			other, _ := server(t)
-			b := open(t, at("lease=30s", one, other))
+			b := faults.Open(t, at("lease=30s", one, other))
 			harm(other)
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), faults.Patience)
 			defer cancel()
 			result := reserving(ctx, b, 30*time.Second, "default")
 			awaitWaiting(t, client, 1)
 			put(t, client, halfBuried, halfBuriedPriority, 30*time.Second)
-			settledCounts(t, client, patience, counts{buried: 1})
-			push(t, open(t, at("lease=30s", one)), "a")
-			ack(t, b, expectReserved(t, result, recovery, "a"))
+			settledCounts(t, client, faults.Patience, counts{buried: 1})
+			faults.Push(t, faults.Open(t, at("lease=30s", one)), "a")
+			ack(t, b, expectReserved(t, result, faults.Recovery, "a"))
 		})
 	}
 }
@@ -80,8 +81,8 @@ func TestAReserveOfTwoQueuesGoesOnWhenOneOfTwoServersIsKilled(t *testing.T) {
 	t.Parallel()
 	one, client := server(t)
 	other, otherClient := server(t)
-	b := open(t, at("lease=30s", one, other))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	b := faults.Open(t, at("lease=30s", one, other))
+	ctx, cancel := context.WithTimeout(t.Context(), faults.Patience)
 	defer cancel()
 	first, stop := context.WithCancel(ctx)
 	before := reserving(first, b, 30*time.Second, "urgent", "default")
@@ -97,8 +98,8 @@ func TestAReserveOfTwoQueuesGoesOnWhenOneOfTwoServersIsKilled(t *testing.T) {
 		t.Fatalf("Reserve: %v, %v; want that it waits for the server that is up", got.deliveries, got.err)
 	case <-waits(t, one):
 	}
-	push(t, open(t, at("lease=30s", one)), "a")
-	ack(t, b, expectReserved(t, result, recovery, "a"))
+	faults.Push(t, faults.Open(t, at("lease=30s", one)), "a")
+	ack(t, b, expectReserved(t, result, faults.Recovery, "a"))
 }
 
 // waits is closed when a connection waits in the server for a job.
@@ -121,17 +122,17 @@ func TestWhatOneOfTwoServersHasDoneIsNotCalledUnavailable(t *testing.T) {
 	t.Parallel()
 	one, client := server(t)
 	other, _ := server(t)
-	b := open(t, at("lease=30s", one, other))
-	push(t, b, "1", "2", "3", "4")
-	for _, d := range reserveMany(t, b, 4, 30*time.Second, patience) {
-		if err := bury(t.Context(), b, d); err != nil {
+	b := faults.Open(t, at("lease=30s", one, other))
+	faults.Push(t, b, "1", "2", "3", "4")
+	for _, d := range faults.ReserveMany(t, b, 4, 30*time.Second, faults.Patience) {
+		if err := faults.Bury(t.Context(), b, d); err != nil {
 			t.Fatal(err)
 		}
 	}
-	push(t, b, "5", "6", "7", "8")
+	faults.Push(t, b, "5", "6", "7", "8")
 	expectCounts(t, client, counts{ready: 2, buried: 2}) // and so has the other
 	var there, elsewhere []string
-	for _, e := range dead(t, b) {
+	for _, e := range faults.Dead(t, b) {
 		if strings.HasPrefix(e.Key, one.Addr()) {
 			there = append(there, e.Key)
 		} else {
@@ -163,13 +164,13 @@ func TestWhatOneOfTwoServersHasDoneIsNotCalledUnavailable(t *testing.T) {
 		}
 		expectCounts(t, client, c.left)
 	}
-	inspector, _ := backend.As[backend.Inspector](open(t, at("lease=30s", one)))
+	inspector, _ := backend.As[backend.Inspector](faults.Open(t, at("lease=30s", one)))
 	if stats, err := inspector.Stats(t.Context(), "default"); err != nil || !stats.Paused {
 		t.Errorf("the queue has %+v, %v; want it paused", stats, err)
 	}
 
 	one.Kill()
-	eventually(t, recovery, func() error { // the loss may not have been noticed
+	faults.Eventually(t, faults.Recovery, func() error { // the loss may not have been noticed
 		if err := pauser.Pause(t.Context(), "default"); !errors.Is(err, backend.ErrUnavailable) {
 			return fmt.Errorf("Pause without a server: %v; want %v", err, backend.ErrUnavailable)
 		}
@@ -194,17 +195,17 @@ func TestAServerThatHungAndIsBackIsUsedAgainThoughTheOtherHasAllTheJobs(t *testi
 	end := sync.OnceFunc(func() { close(back) })
 	t.Cleanup(end)
 
-	b := open(t, "beanstalkd://"+one.Addr()+","+relay.addr()+"?lease=30s&timeout=500ms")
-	there, onOther := open(t, at("lease=30s", one)), open(t, at("lease=30s", other))
+	b := faults.Open(t, "beanstalkd://"+one.Addr()+","+relay.addr()+"?lease=30s&timeout=500ms")
+	there, onOther := faults.Open(t, at("lease=30s", one)), faults.Open(t, at("lease=30s", other))
 	for i := range 100 {
-		push(t, there, fmt.Sprint("there-", i))
+		faults.Push(t, there, fmt.Sprint("there-", i))
 	}
-	push(t, onOther, "before")
+	faults.Push(t, onOther, "before")
 	// cycle takes what is offered, and gives back what one has, which so always
 	// has more.
 	found := make(map[string]bool)
 	cycle := func(id string) error {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), faults.Patience)
 		defer cancel()
 		// One of each: of less than that the faster server's would be kept.
 		deliveries, err := b.Reserve(ctx, []string{"default"}, 2, 30*time.Second)
@@ -227,11 +228,11 @@ func TestAServerThatHungAndIsBackIsUsedAgainThoughTheOtherHasAllTheJobs(t *testi
 		}
 		return nil
 	}
-	eventually(t, recovery, func() error { return cycle("before") })
+	faults.Eventually(t, faults.Recovery, func() error { return cycle("before") })
 
 	hangs.Store(&back)
 	before := relay.abandoned()
-	eventually(t, patience, func() error {
+	faults.Eventually(t, faults.Patience, func() error {
 		cycle("none")
 		// One that has taken jobs before, and one that was to be its successor.
 		if n := relay.abandoned() - before; n < 2 {
@@ -240,11 +241,11 @@ func TestAServerThatHungAndIsBackIsUsedAgainThoughTheOtherHasAllTheJobs(t *testi
 		return nil
 	})
 	end()
-	push(t, onOther, "after")
-	eventually(t, recovery, func() error { return cycle("after") })
+	faults.Push(t, onOther, "after")
+	faults.Eventually(t, faults.Recovery, func() error { return cycle("after") })
 	jobs := statistic(t, client, "total-jobs")
-	eventually(t, recovery, func() error {
-		push(t, b, "pushed")
+	faults.Eventually(t, faults.Recovery, func() error {
+		faults.Push(t, b, "pushed")
 		if n := statistic(t, client, "total-jobs"); n == jobs {
 			return errors.New("the server that is back is pushed nothing")
 		}
