@@ -46,7 +46,8 @@ type RabbitMQServer struct {
 //
 // It takes some seconds to start. What outlives Kill is what the protocol
 // promises: durable queues, and of them the persistent messages that were
-// confirmed.
+// confirmed. But a declaration stays in the memory of the server for a moment;
+// Control("eval", "mnesia:sync_log().") has it written.
 func RabbitMQ(t testing.TB, configuration ...string) *RabbitMQServer {
 	t.Helper()
 	found := locate(t, rabbitMQSource, engineAnswers)

@@ -23,6 +23,10 @@ func TestRabbitMQKeepsWhatItConfirmedWhenItIsKilled(t *testing.T) {
 	if body, ok := get(t, openChannel(t, server), "durable", false); !ok || body != "body" {
 		t.Errorf("got %q, %v", body, ok) // it goes back when its server ends
 	}
+	// What is declared stays in the memory of the server for a moment.
+	if got := server.Control("eval", "mnesia:sync_log()."); !strings.Contains(got, "ok") {
+		t.Fatalf("mnesia:sync_log: %s", got)
+	}
 	server.Kill()
 	expectNoListener(t, server.Addr())
 	server.Restart()
