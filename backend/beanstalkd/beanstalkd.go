@@ -122,6 +122,9 @@ type settings struct {
 	lease   time.Duration // the TTR of what is pushed, in whole seconds
 }
 
+// ttr is the lease as commands have it.
+func (s settings) ttr() int { return int(seconds(s.lease)) }
+
 // Limits returns what the servers can hold and do. The size of a body is two
 // bytes less than the server says (its option -z): larger ones it takes, and
 // then cannot read its binlog any more.

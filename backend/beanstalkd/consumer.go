@@ -71,9 +71,6 @@ const (
 	maxIdle = 3
 )
 
-// wakePrefix begins the tubes that end the waiting of a consumer.
-const wakePrefix = "gofer.wake."
-
 // acquire returns a consumer that nobody else takes jobs with: for waiting one
 // that holds none, otherwise rather one that does. n is how many jobs are to be
 // taken.
@@ -97,7 +94,7 @@ func (s *server) acquire(ctx context.Context, waiting bool, n int) (*consumer, e
 			return
 		}
 		c := &consumer{server: s, conn: conn, busy: true, tubes: []string{"default"}, held: make(map[uint64]*receipt)}
-		c.wake = wakePrefix + strings.ToLower(rand.Text())
+		c.wake = wakeTubes + strings.ToLower(rand.Text())
 		s.mu.Lock()
 		s.consumers = append(s.consumers, c)
 		closed := s.backend.life.Err() != nil
@@ -199,7 +196,7 @@ func (c *consumer) hold(r *receipt) {
 // the one that ends the waiting, and how many they are.
 func (c *consumer) watch(tubes []string) (request []byte, commands int) {
 	add := func(command, tube string) {
-		request = append(append(append(append(request, command...), ' '), tube...), '\r', '\n')
+		request = appendTube(request, command, tube)
 		commands++
 	}
 	wanted := append([]string{c.wake}, tubes...)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/goferhq/queue/backend"
 )
@@ -55,24 +54,8 @@ func (b *Backend) onDead(ctx context.Context, queue string, keys []string, f fun
 
 // dead returns those of ids that are buried in the tube.
 func (s *server) dead(ctx context.Context, queue string, ids []uint64) ([]walked, error) {
-	var request []byte
-	for _, id := range ids {
-		request = appendCommand(request, "stats-job", id)
-	}
-	replies, err := s.do(ctx, request, len(ids))
-	if err != nil {
-		return nil, err
-	}
 	w := walk{server: s, tube: queue, state: backend.Dead}
-	var dead []walked
-	for i, reply := range replies {
-		if stats, ok, err := w.matches(reply); err != nil {
-			return nil, err
-		} else if ok {
-			dead = append(dead, walked{id: ids[i], stats: stats, at: time.Now()})
-		}
-	}
-	return dead, nil
+	return w.among(ctx, ids)
 }
 
 func (s *server) requeue(ctx context.Context, queue string, ids []uint64) (int, error) {
@@ -89,7 +72,7 @@ func (s *server) requeue(ctx context.Context, queue string, ids []uint64) (int, 
 	for i, job := range dead {
 		if bodies[i] != nil {
 			body, pri := s.reborn(queue, job, bodies[i])
-			p.command(queue, pri, 0, int(seconds(s.backend.settings.lease)), body)
+			p.command(queue, pri, 0, s.backend.settings.ttr(), body)
 			old = append(old, job.id)
 		}
 	}
@@ -119,7 +102,7 @@ func (s *server) reborn(queue string, job walked, body []byte) ([]byte, uint32) 
 	if held.malformed == nil {
 		m := held.message
 		m.Attempt = 0
-		body, err := appendBody(nil, &m, int(seconds(s.backend.settings.lease)))
+		body, err := appendBody(nil, &m, s.backend.settings.ttr())
 		if err == nil && len(body) <= s.backend.maxBody {
 			return body, priorityOf(&m)
 		}

@@ -126,17 +126,22 @@ func (s *server) stats(ctx context.Context) (map[string]string, error) {
 // tubeStats returns what the server tells of a tube. One that does not exist is
 // empty.
 func (s *server) tubeStats(ctx context.Context, tube string) (stats tubeStats, err error) {
-	replies, err := s.look(ctx, appendTubeStats(nil, tube), 1)
+	replies, err := s.look(ctx, appendTube(nil, "stats-tube", tube), 1)
 	if err != nil {
 		return stats, err
 	}
-	switch replies[0].Word {
+	return s.tubeOf(replies[0])
+}
+
+// tubeOf reads the reply to a stats-tube.
+func (s *server) tubeOf(reply wire.Reply) (tubeStats, error) {
+	switch reply.Word {
 	case wire.OK:
-		return parseTubeStats(replies[0].Body), nil
+		return parseTubeStats(reply.Body), nil
 	case wire.NotFound:
-		return stats, nil
+		return tubeStats{}, nil
 	}
-	return stats, s.refused(replies[0])
+	return tubeStats{}, s.refused(reply)
 }
 
 // Stats counts. It fails when a server cannot be reached, since a sum without

@@ -29,11 +29,7 @@ func (s *server) bodies(ctx context.Context, ids []uint64) ([][]byte, error) {
 		if err := s.backend.usable(ctx); err != nil {
 			return nil, err
 		}
-		var request []byte
-		for _, id := range ids {
-			request = appendCommand(request, "peek", id)
-		}
-		replies, err := s.do(ctx, request, len(ids))
+		replies, err := s.do(ctx, appendCommands(nil, "peek", ids), len(ids))
 		if err != nil {
 			return nil, err
 		}
@@ -60,11 +56,7 @@ func (s *server) presentBodies(ctx context.Context, ids []uint64) ([][]byte, err
 	}
 	place := 0
 	for ids := range slices.Chunk(ids, walkPart) {
-		var request []byte
-		for _, id := range ids {
-			request = appendCommand(request, "stats-job", id)
-		}
-		replies, err := s.do(ctx, request, len(ids))
+		replies, err := s.do(ctx, appendCommands(nil, "stats-job", ids), len(ids))
 		if err != nil {
 			return nil, err
 		}
@@ -99,11 +91,7 @@ func (s *server) removeOver(ctx context.Context, conn *wire.Conn, ids []uint64) 
 		if err := s.backend.usable(ctx); err != nil {
 			return deleted, err
 		}
-		var request []byte
-		for _, id := range ids {
-			request = appendCommand(request, "delete", id)
-		}
-		replies, err := conn.Do(ctx, request, len(ids))
+		replies, err := conn.Do(ctx, appendCommands(nil, "delete", ids), len(ids))
 		err = s.explain(ctx, err)
 		for _, reply := range replies {
 			if reply.Word != wire.Deleted && reply.Word != wire.NotFound && err == nil {

@@ -74,16 +74,16 @@ type part struct {
 	places   []int // in what it is a part of
 }
 
+// byConsumer divides receipts. They are of few consumers, usually one or two.
 func byConsumer(receipts []*receipt) []*part {
 	var parts []*part
-	of := make(map[*consumer]*part)
 	for i, r := range receipts {
-		p := of[r.consumer]
-		if p == nil {
-			p = &part{consumer: r.consumer}
-			of[r.consumer] = p
-			parts = append(parts, p)
+		at := slices.IndexFunc(parts, func(p *part) bool { return p.consumer == r.consumer })
+		if at < 0 {
+			at = len(parts)
+			parts = append(parts, &part{consumer: r.consumer})
 		}
+		p := parts[at]
 		p.receipts, p.places = append(p.receipts, r), append(p.places, i)
 	}
 	return parts
@@ -199,7 +199,7 @@ func (b *Backend) lookAfter() {
 				next = at
 			}
 			if over { // any command will do
-				c.conn.Start([]byte("list-tube-used\r\n"), 1, 0)
+				c.conn.Start([]byte(ping), 1, 0)
 				b.losses.tell()
 			}
 			if len(touch) > 0 {

@@ -17,6 +17,9 @@ const (
 	// probeTube takes the jobs that tell the newest ID of a server.
 	probeTube = ownTubes + "probe"
 
+	// wakeTubes begin the names of those by which a consumer's waiting is ended.
+	wakeTubes = ownTubes + "wake."
+
 	// markerTubes begin the names of those that say of a queue that it is
 	// paused.
 	markerTubes = ownTubes + "paused."

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
 )
@@ -50,7 +49,7 @@ func (s *server) pause(ctx context.Context, queue string) error {
 		want = slices.Insert(want, 0, wire.Inserted)
 		first = marker
 	}
-	request = append(append(append(request, "use "...), queue...), '\r', '\n')
+	request = appendTube(request, "use", queue)
 	request = appendPause(request, queue, true)
 	conn, err := s.conn(ctx)
 	if err != nil {
@@ -101,19 +100,10 @@ func (s *server) resume(ctx context.Context, queue string) error {
 	return err
 }
 
-// appendPause appends the command that pauses a tube, or ends its pause.
-func appendPause(request []byte, tube string, paused bool) []byte {
-	request = append(append(request, "pause-tube "...), tube...)
-	if paused {
-		return append(strconv.AppendInt(append(request, ' '), maxSeconds, 10), '\r', '\n')
-	}
-	return append(request, " 0\r\n"...)
-}
-
-// watch sees to it that the queues are paused on the server which are to be. It
+// heedPauses sees to it that the queues are paused on the server which are to be. It
 // must have returned before a job is taken from them, and costs nothing when it
 // has done so before on the same connection.
-func (s *server) watch(ctx context.Context, queues []string) error {
+func (s *server) heedPauses(ctx context.Context, queues []string) error {
 	s.mu.Lock()
 	conn := s.shared
 	if conn != nil && conn.Err() == nil {
@@ -137,7 +127,7 @@ func (s *server) watch(ctx context.Context, queues []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.shared != conn {
-		return nil // the next watch does it all again
+		return nil // the next call does it all again
 	}
 	if s.watched == nil {
 		s.watched = make(map[string]bool)
@@ -173,8 +163,8 @@ func (s *server) unwatched(queues []string) []string {
 func (s *server) keepPauses(ctx context.Context, conn *wire.Conn, queues []string) error {
 	var request []byte
 	for _, queue := range queues {
-		request = append(append(append(request, "watch "...), queue...), '\r', '\n')
-		request = appendTubeStats(request, markerTube(queue))
+		request = appendTube(request, "watch", queue)
+		request = appendTube(request, "stats-tube", markerTube(queue))
 	}
 	set := make([]bool, len(queues))
 	word := wire.Watching
@@ -189,11 +179,11 @@ func (s *server) keepPauses(ctx context.Context, conn *wire.Conn, queues []strin
 			if got := replies[2*i]; got.Word != word {
 				return s.refused(got)
 			}
-			marked, err := s.marked(replies[2*i+1])
+			marker, err := s.tubeOf(replies[2*i+1])
 			if err != nil {
 				return err
 			}
-			if marked != set[i] {
+			if marked := marker.all() > 0; marked != set[i] {
 				changed, wanted = append(changed, queue), append(wanted, marked)
 			}
 		}
@@ -204,22 +194,7 @@ func (s *server) keepPauses(ctx context.Context, conn *wire.Conn, queues []strin
 		request = request[:0]
 		for i, queue := range queues {
 			request = appendPause(request, queue, set[i])
-			request = appendTubeStats(request, markerTube(queue))
+			request = appendTube(request, "stats-tube", markerTube(queue))
 		}
 	}
-}
-
-func appendTubeStats(request []byte, tube string) []byte {
-	return append(append(append(request, "stats-tube "...), tube...), '\r', '\n')
-}
-
-// marked reads the reply to a stats-tube of a marker's tube.
-func (s *server) marked(reply wire.Reply) (bool, error) {
-	switch reply.Word {
-	case wire.OK:
-		return parseTubeStats(reply.Body).all() > 0, nil
-	case wire.NotFound:
-		return false, nil
-	}
-	return false, s.refused(reply)
 }

@@ -78,7 +78,7 @@ func (p *puts) add(b *Backend, m *backend.Message, delay time.Duration) error {
 	if err := b.checkMessage(m); err != nil {
 		return err
 	}
-	lease := int(seconds(b.settings.lease))
+	lease := b.settings.ttr()
 	body, err := appendBody(p.body[:0], m, lease)
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (s *server) putOver(ctx context.Context, conn *wire.Conn, items []put, ids 
 		for ; end < len(items) && (end == begin || len(request)+len(items[end].command) <= maxRequest); end++ {
 			if items[end].tube != tube {
 				tube = items[end].tube
-				request = append(append(append(request, "use "...), tube...), '\r', '\n')
+				request = appendTube(request, "use", tube)
 				puts = append(puts, false)
 			}
 			request = append(request, items[end].command...)

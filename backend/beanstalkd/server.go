@@ -26,7 +26,7 @@ type server struct {
 	notBefore time.Time       // guarded by mu: of the next dial, and why
 	down      error           // guarded by mu
 	asking    bool            // guarded by mu: whether it is up
-	watched   map[string]bool // guarded by mu: the queues that shared watches, see watch
+	watched   map[string]bool // guarded by mu: the queues that shared watches, see heedPauses
 	paces     map[string]pace // guarded by mu: by queue
 	firsts    firsts          // guarded by mu
 }
@@ -83,7 +83,7 @@ func (s *server) dial() (*wire.Conn, error) {
 	b := s.backend
 	conn, err := wire.Dial(b.life, s.address, b.settings.timeout)
 	if err == nil {
-		if _, err = conn.Do(b.life, []byte("list-tube-used\r\n"), 1); err != nil {
+		if _, err = conn.Do(b.life, []byte(ping), 1); err != nil {
 			conn.Close()
 		}
 	}
@@ -196,7 +196,7 @@ func (s *server) ask(conn *wire.Conn) {
 	}
 	s.asking = true
 	go func() {
-		_, err := conn.Do(s.backend.life, []byte("list-tube-used\r\n"), 1)
+		_, err := conn.Do(s.backend.life, []byte(ping), 1)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.asking = false; err == nil {

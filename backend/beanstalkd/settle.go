@@ -94,11 +94,6 @@ func (b *Backend) Bury(ctx context.Context, burials []backend.Burial) error {
 	})
 }
 
-func appendBury(request []byte, id uint64, priority uint32) []byte {
-	request = append(strconv.AppendUint(append(request, "bury "...), id, 10), ' ')
-	return append(strconv.AppendUint(request, uint64(priority), 10), '\r', '\n')
-}
-
 // unfinished is how long a copy that is to be buried is held back from workers.
 const unfinished = time.Minute
 
@@ -180,42 +175,30 @@ func (b *Backend) command(claims []claim, want string, write func(request []byte
 // connection, all of one connection together. A job whose connection is lost is
 // lost with it.
 func (b *Backend) exchange(claims []claim, write func(request []byte, c *claim) ([]byte, int), read func(c *claim, replies []wire.Reply)) {
-	type group struct {
-		consumer *consumer
-		request  []byte
-		claims   []*claim
-		counts   []int
-		commands int
-		call     *wire.Call
-	}
-	var groups []*group
+	var live []*claim
+	var receipts []*receipt
 	for i := range claims {
-		c := &claims[i]
-		if c.err != nil {
-			continue
+		if c := &claims[i]; c.err == nil {
+			live, receipts = append(live, c), append(receipts, c.receipt)
 		}
-		var g *group
-		for _, other := range groups {
-			if other.consumer == c.receipt.consumer {
-				g = other
-			}
-		}
-		if g == nil {
-			g = &group{consumer: c.receipt.consumer}
-			groups = append(groups, g)
-		}
-		n := 0
-		g.request, n = write(g.request, c)
-		g.claims, g.counts, g.commands = append(g.claims, c), append(g.counts, n), g.commands+n
 	}
-	for _, g := range groups {
-		g.call = g.consumer.conn.Start(g.request, g.commands, 0)
+	counts := make([]int, len(live)) // of the commands of each
+	parts := byConsumer(receipts)
+	calls := make([]*wire.Call, len(parts))
+	for i, p := range parts {
+		var request []byte
+		commands := 0
+		for _, place := range p.places {
+			request, counts[place] = write(request, live[place])
+			commands += counts[place]
+		}
+		calls[i] = p.consumer.conn.Start(request, commands, 0)
 	}
-	for _, g := range groups {
-		<-g.call.Done
-		replies := g.call.Replies
-		for i, c := range g.claims {
-			n := g.counts[i]
+	for i, p := range parts {
+		<-calls[i].Done
+		replies := calls[i].Replies
+		for _, place := range p.places {
+			c, n := live[place], counts[place]
 			switch {
 			case len(replies) >= n:
 				read(c, replies[:n])
@@ -224,10 +207,10 @@ func (b *Backend) exchange(claims []claim, write func(request []byte, c *claim) 
 				c.err = backend.ErrClosed
 			default:
 				replies = nil
-				if errors.Is(g.call.Err, wire.ErrNotSent) {
+				if errors.Is(calls[i].Err, wire.ErrNotSent) {
 					c.takeBack()
 				}
-				c.err = fmt.Errorf("%w: beanstalkd at %s: %w", backend.ErrLeaseLost, g.consumer.server.address, g.call.Err)
+				c.err = fmt.Errorf("%w: beanstalkd at %s: %w", backend.ErrLeaseLost, p.consumer.server.address, calls[i].Err)
 			}
 		}
 	}

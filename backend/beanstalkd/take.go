@@ -35,7 +35,7 @@ type asking struct {
 // brings is given back. To end the connection instead would cost the other jobs
 // that it holds their leases, and those that are just coming an attempt.
 func (s *server) take(ctx context.Context, queues []string, max int, lease time.Duration, waits bool) (taken []*backend.Delivery, more bool, err error) {
-	if err := s.watch(ctx, queues); err != nil {
+	if err := s.heedPauses(ctx, queues); err != nil {
 		return nil, false, err
 	}
 	n := 1 // of any queue; then each is looked at by itself
@@ -252,9 +252,4 @@ func (c *consumer) rest() {
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
 	c.restUntil = time.Now().Add(time.Second)
-}
-
-func appendCommand(request []byte, command string, id uint64) []byte {
-	request = append(append(request, command...), ' ')
-	return append(strconv.AppendUint(request, id, 10), '\r', '\n')
 }

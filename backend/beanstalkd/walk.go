@@ -61,7 +61,7 @@ type walked struct {
 // IDs, until visit returns false. If they were found on the way upwards, up is
 // true.
 func (w *walk) run(ctx context.Context, visit func(jobs []walked, up bool) (more bool, err error)) error {
-	stats, err := w.count(ctx)
+	stats, err := w.server.tubeStats(ctx, w.tube)
 	if err != nil || stats.jobs[w.state] == 0 {
 		return err
 	}
@@ -95,26 +95,6 @@ func (w *walk) run(ctx context.Context, visit func(jobs []walked, up bool) (more
 			return err
 		}
 	}
-}
-
-// count asks for the stats of the tube.
-func (w *walk) count(ctx context.Context) (tubeStats, error) {
-	replies, err := w.server.look(ctx, appendTubeStats(nil, w.tube), 1)
-	if err != nil {
-		return tubeStats{}, err
-	}
-	return w.counted(replies[0])
-}
-
-// counted reads the reply to a stats-tube. A tube that does not exist is empty.
-func (w *walk) counted(reply wire.Reply) (tubeStats, error) {
-	switch reply.Word {
-	case wire.OK:
-		return parseTubeStats(reply.Body), nil
-	case wire.NotFound:
-		return tubeStats{}, nil
-	}
-	return tubeStats{}, w.server.refused(reply)
 }
 
 // start finds where to begin.
@@ -208,7 +188,7 @@ func (w *walk) look(ctx context.Context, first, last uint64) (jobs []walked, tub
 		request = appendCommand(request, "stats-job", id)
 	}
 	commands := int(last-first) + 1
-	replies, err := w.server.look(ctx, appendTubeStats(request, w.tube), commands+1)
+	replies, err := w.server.look(ctx, appendTube(request, "stats-tube", w.tube), commands+1)
 	if err != nil {
 		return nil, tube, err
 	}
@@ -220,7 +200,7 @@ func (w *walk) look(ctx context.Context, first, last uint64) (jobs []walked, tub
 			jobs = append(jobs, walked{id: first + uint64(i), stats: stats, at: now})
 		}
 	}
-	tube, err = w.counted(replies[commands])
+	tube, err = w.server.tubeOf(replies[commands])
 	return jobs, tube, err
 }
 
@@ -256,26 +236,31 @@ func (w *walk) complete(ctx context.Context, stats tubeStats) (bool, error) {
 		return false, nil
 	}
 	w.rechecks = len(w.found)/walkPart + 1 // so that it at most doubles the work
-	kept := w.found[:0]
-	for ids := range slices.Chunk(w.found, walkPart) {
-		var request []byte
-		for _, id := range ids {
-			request = appendCommand(request, "stats-job", id)
-		}
-		replies, err := w.server.do(ctx, request, len(ids))
+	left, err := w.among(ctx, w.found)
+	if err != nil {
+		return false, err
+	}
+	w.found = idsOf(left)
+	return len(w.found) >= count, nil
+}
+
+// among returns those of ids that are searched for.
+func (w *walk) among(ctx context.Context, ids []uint64) (found []walked, err error) {
+	for ids := range slices.Chunk(ids, walkPart) {
+		replies, err := w.server.do(ctx, appendCommands(nil, "stats-job", ids), len(ids))
 		if err != nil {
-			return false, err
+			return nil, err
 		}
+		now := time.Now()
 		for i, reply := range replies {
-			if _, ok, err := w.matches(reply); err != nil {
-				return false, err
+			if stats, ok, err := w.matches(reply); err != nil {
+				return nil, err
 			} else if ok {
-				kept = append(kept, ids[i])
+				found = append(found, walked{id: ids[i], stats: stats, at: now})
 			}
 		}
 	}
-	w.found = kept
-	return len(w.found) >= count, nil
+	return found, nil
 }
 
 // newest returns an ID that is larger than those of all jobs. IDs ascend, and
