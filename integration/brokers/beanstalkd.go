@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/beanstalkd/go-beanstalk"
 )
@@ -31,11 +30,7 @@ var beanstalkdSource = source{
 }
 
 // BeanstalkdServer is a beanstalkd. See [Server] for what can be done to it.
-type BeanstalkdServer struct {
-	Server
-	url     string
-	address string
-}
+type BeanstalkdServer struct{ Server }
 
 // Beanstalkd gives the test a beanstalkd, as the package comment says. It keeps
 // its jobs in a binlog, and it is empty unless the environment names it. The
@@ -108,20 +103,13 @@ func beanstalkdOptions(directory string, options []string) []string {
 
 func newBeanstalkdServer(t testing.TB, server runner, address string) *BeanstalkdServer {
 	u := url.URL{Scheme: "beanstalkd", Host: address}
-	return &BeanstalkdServer{
-		Server:  Server{t: t, source: beanstalkdSource, runner: server},
-		url:     u.String(),
-		address: address,
-	}
+	return &BeanstalkdServer{Server{t: t, source: beanstalkdSource, runner: server, url: u.String(), address: address}}
 }
 
 // beanstalkdFromEnvironment is the beanstalkd that the environment names.
 func beanstalkdFromEnvironment(t testing.TB, address string, options []string) *BeanstalkdServer {
 	t.Helper()
-	if len(options) > 0 {
-		t.Skipf("brokers: the test needs a beanstalkd that is started with %q; unset %s and put %s on PATH",
-			options, beanstalkdSource.variable, beanstalkdSource.executable)
-	}
+	beanstalkdSource.refuse(t, "started", options)
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "beanstalkd" || u.Hostname() == "" { // without its text, as for a Redis
 		t.Fatalf("brokers: %s is not the URL of a beanstalkd, such as beanstalkd://localhost:%d; correct or unset it",
@@ -131,23 +119,10 @@ func beanstalkdFromEnvironment(t testing.TB, address string, options []string) *
 	if u.Port() == "" {
 		host = net.JoinHostPort(u.Hostname(), strconv.Itoa(beanstalkdPort))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := beanstalkdReady(ctx, host, 0); err != nil {
-		t.Fatalf("brokers: no beanstalkd answers at %s: %v; start it, or unset %s", host, err, beanstalkdSource.variable)
-	}
-	return &BeanstalkdServer{
-		Server:  Server{t: t, source: beanstalkdSource},
-		url:     address,
-		address: host,
-	}
+	return &BeanstalkdServer{beanstalkdSource.given(t, address, host, func(ctx context.Context) error {
+		return beanstalkdReady(ctx, host, 0)
+	})}
 }
-
-// URL returns where the server is, for queue.Open: "beanstalkd://127.0.0.1:12345".
-func (s *BeanstalkdServer) URL() string { return s.url }
-
-// Addr returns the server's host and port.
-func (s *BeanstalkdServer) Addr() string { return s.address }
 
 // Client returns a new connection to the server, for what the test itself wants
 // to ask. It is closed when the test ends. Unlike that of a Redis it breaks for

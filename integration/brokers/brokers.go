@@ -38,12 +38,14 @@
 package brokers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // require is the environment variable that turns a missing broker from a skip
@@ -107,6 +109,28 @@ func locate(t testing.TB, s source, engine func() error) place {
 	panic("brokers: the test did not end when it was skipped")
 }
 
+// refuse skips a test that needs a server made in a special way, since the one
+// that runs was made by somebody else.
+func (s source) refuse(t testing.TB, made string, options []string) {
+	t.Helper()
+	if len(options) > 0 {
+		t.Skipf("brokers: the test needs a %s that is %s with %q; unset %s and put %s on PATH",
+			s.broker, made, options, s.variable, s.executable)
+	}
+}
+
+// given returns the server that the environment names. It ends the test unless
+// that is ready.
+func (s source) given(t testing.TB, url, address string, ready func(ctx context.Context) error) Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := ready(ctx); err != nil {
+		t.Fatalf("brokers: no %s answers at %s: %v; start it, or unset %s", s.broker, address, err, s.variable)
+	}
+	return Server{t: t, source: s, url: url, address: address}
+}
+
 // runner runs the one server of a test: a process or a container. Its methods
 // are safe for concurrent use.
 type runner interface {
@@ -135,10 +159,19 @@ type runner interface {
 
 // Server is one broker of a test, and the harm that the test can do to it.
 type Server struct {
-	t      testing.TB
-	source source
-	runner runner // nil for a server that the environment names
+	t       testing.TB
+	source  source
+	runner  runner // nil for a server that the environment names
+	url     string
+	address string
 }
+
+// URL returns where the server is, for queue.Open: "redis://127.0.0.1:12345/0",
+// "beanstalkd://127.0.0.1:12345", "amqp://guest:guest@127.0.0.1:12345/".
+func (s *Server) URL() string { return s.url }
+
+// Addr returns the server's host and port.
+func (s *Server) Addr() string { return s.address }
 
 // Kill ends the server as kill -9 does: it cannot save what it has not written,
 // and its connections break. Ending what is not running fails the test.

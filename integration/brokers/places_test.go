@@ -137,31 +137,12 @@ func TestMissingBrokerSkipsUnlessItIsRequired(t *testing.T) {
 
 func TestRedisOfTheEnvironmentIsUsedButNotHarmed(t *testing.T) {
 	own := Redis(t)
-	t.Setenv(redisSource.variable, own.URL())
-	r := &recorder{TB: t}
-	defer r.finish()
-	var given *RedisServer
-	r.during(func() { given = Redis(r) })
-	if given == nil {
-		t.Fatalf("no Redis: %s", &r.said)
-	}
-	if given.URL() != own.URL() || given.Addr() != own.Addr() {
-		t.Errorf("it is at %s, %s; want %s", given.URL(), given.Addr(), own.URL())
-	}
-	for name, harm := range map[string]func(){
-		"Kill":     given.Kill,
-		"Shutdown": given.Shutdown,
-		"Restart":  given.Restart,
-		"Stop":     given.Stop,
-		"Continue": given.Continue,
-		"options":  func() { Redis(r, "--maxmemory", "10mb") },
-	} {
-		r.skipped = false
-		r.during(harm)
-		if !r.skipped || r.failed {
-			t.Errorf("%s: skipped: %v, failed: %v: %s", name, r.skipped, r.failed, &r.said)
-		}
-	}
+	expectSpared(t, own, redisSource, func(t testing.TB) *RedisServer { return Redis(t) },
+		func(r *recorder, _ *RedisServer) map[string]func() {
+			return map[string]func(){
+				"options": func() { Redis(r, "--maxmemory", "10mb") },
+			}
+		})
 	if err := own.Client().Ping(t.Context()).Err(); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
@@ -169,67 +150,74 @@ func TestRedisOfTheEnvironmentIsUsedButNotHarmed(t *testing.T) {
 
 func TestBeanstalkdOfTheEnvironmentIsUsedButNotHarmed(t *testing.T) {
 	own := beanstalkdOnPath(t, beanstalkdPath(t), nil)
-	t.Setenv(beanstalkdSource.variable, own.URL())
-	r := &recorder{TB: t}
-	defer r.finish()
-	var given *BeanstalkdServer
-	r.during(func() { given = Beanstalkd(r) })
-	if given == nil {
-		t.Fatalf("no beanstalkd: %s", &r.said)
-	}
-	if given.URL() != own.URL() || given.Addr() != own.Addr() {
-		t.Errorf("it is at %s, %s; want %s", given.URL(), given.Addr(), own.URL())
-	}
-	for name, harm := range map[string]func(){
-		"Kill":          given.Kill,
-		"Shutdown":      given.Shutdown,
-		"Restart":       given.Restart,
-		"Stop":          given.Stop,
-		"Continue":      given.Continue,
-		"Drain":         given.Drain,
-		"options":       func() { Beanstalkd(r, "-z", "1000000") },
-		"WithoutBinlog": func() { Beanstalkd(r, WithoutBinlog) },
-	} {
-		r.skipped = false
-		r.during(harm)
-		if !r.skipped || r.failed {
-			t.Errorf("%s: skipped: %v, failed: %v: %s", name, r.skipped, r.failed, &r.said)
-		}
-	}
+	given := expectSpared(t, own, beanstalkdSource, func(t testing.TB) *BeanstalkdServer { return Beanstalkd(t) },
+		func(r *recorder, given *BeanstalkdServer) map[string]func() {
+			return map[string]func(){
+				"Drain":         given.Drain,
+				"options":       func() { Beanstalkd(r, "-z", "1000000") },
+				"WithoutBinlog": func() { Beanstalkd(r, WithoutBinlog) },
+			}
+		})
 	id := putJob(t, given.Client(), "body")
 	expectJob(t, own.Client(), id, "body")
 }
 
 func TestRabbitMQOfTheEnvironmentIsUsedButNotHarmed(t *testing.T) {
 	own := rabbitMQOnPath(t, rabbitMQPath(t), nil)
-	t.Setenv(rabbitMQSource.variable, own.URL())
+	given := expectSpared(t, own, rabbitMQSource, func(t testing.TB) *RabbitMQServer { return RabbitMQ(t) },
+		func(r *recorder, given *RabbitMQServer) map[string]func() {
+			return map[string]func(){
+				"Control":       func() { given.Control("status") },
+				"configuration": func() { RabbitMQ(r, "consumer_timeout = 10000") },
+			}
+		})
+	declareQueue(t, openChannel(t, given), "queue", nil)
+	expectMessages(t, openChannel(t, own), "queue", 0)
+}
+
+// harmable is what all servers have.
+type harmable interface {
+	URL() string
+	Addr() string
+	Kill()
+	Shutdown()
+	Restart()
+	Stop()
+	Continue()
+}
+
+// expectSpared names own in the environment, has start give it to a test, and
+// expects that this test is skipped when it does harm to it, also by the harms of
+// its kind. It returns what was given; the recorder that this belongs to is
+// finished when t is.
+func expectSpared[S harmable](t *testing.T, own S, source source, start func(testing.TB) S, more func(r *recorder, given S) map[string]func()) S {
+	t.Helper()
+	t.Setenv(source.variable, own.URL())
 	r := &recorder{TB: t}
-	defer r.finish()
-	var given *RabbitMQServer
-	r.during(func() { given = RabbitMQ(r) })
-	if given == nil {
-		t.Fatalf("no RabbitMQ: %s", &r.said)
+	t.Cleanup(r.finish)
+	var given S
+	started := false
+	r.during(func() { given, started = start(r), true })
+	if !started {
+		t.Fatalf("no %s: %s", source.broker, &r.said)
 	}
 	if given.URL() != own.URL() || given.Addr() != own.Addr() {
 		t.Errorf("it is at %s, %s; want %s", given.URL(), given.Addr(), own.URL())
 	}
+	harms := more(r, given)
 	for name, harm := range map[string]func(){
-		"Kill":          given.Kill,
-		"Shutdown":      given.Shutdown,
-		"Restart":       given.Restart,
-		"Stop":          given.Stop,
-		"Continue":      given.Continue,
-		"Control":       func() { given.Control("status") },
-		"configuration": func() { RabbitMQ(r, "consumer_timeout = 10000") },
+		"Kill": given.Kill, "Shutdown": given.Shutdown, "Restart": given.Restart, "Stop": given.Stop, "Continue": given.Continue,
 	} {
+		harms[name] = harm
+	}
+	for name, harm := range harms {
 		r.skipped = false
 		r.during(harm)
 		if !r.skipped || r.failed {
 			t.Errorf("%s: skipped: %v, failed: %v: %s", name, r.skipped, r.failed, &r.said)
 		}
 	}
-	declareQueue(t, openChannel(t, given), "queue", nil)
-	expectMessages(t, openChannel(t, own), "queue", 0)
+	return given
 }
 
 func TestWrongAddressInTheEnvironmentFailsWithoutItsPassword(t *testing.T) {

@@ -31,8 +31,6 @@ var rabbitMQSource = source{
 // RabbitMQServer is a RabbitMQ. See [Server] for what can be done to it.
 type RabbitMQServer struct {
 	Server
-	url     string
-	address string
 
 	// control runs rabbitmqctl; nil for a server that the environment names.
 	control func(arguments []string) (string, error)
@@ -85,9 +83,7 @@ func rabbitMQInContainer(t testing.TB, image string, configuration []string) *Ra
 
 func newRabbitMQServer(t testing.TB, server runner, address string) *RabbitMQServer {
 	return &RabbitMQServer{
-		Server:  Server{t: t, source: rabbitMQSource, runner: server},
-		url:     guestURL(address),
-		address: address,
+		Server: Server{t: t, source: rabbitMQSource, runner: server, url: guestURL(address), address: address},
 	}
 }
 
@@ -110,34 +106,17 @@ func rabbitMQConfiguration(cluster string, configuration []string) string {
 // rabbitMQFromEnvironment is the RabbitMQ that the environment names.
 func rabbitMQFromEnvironment(t testing.TB, address string, configuration []string) *RabbitMQServer {
 	t.Helper()
-	if len(configuration) > 0 {
-		t.Skipf("brokers: the test needs a RabbitMQ that is configured with %q; unset %s and put %s on PATH",
-			configuration, rabbitMQSource.variable, rabbitMQSource.executable)
-	}
+	rabbitMQSource.refuse(t, "configured", configuration)
 	uri, err := amqp.ParseURI(address)
 	if err != nil || uri.Host == "" { // without its text, as for a Redis
 		t.Fatalf("brokers: %s is not the URL of a RabbitMQ, such as amqp://guest:guest@localhost:%d/; correct or unset it",
 			rabbitMQSource.variable, rabbitMQPort)
 	}
 	host := net.JoinHostPort(uri.Host, fmt.Sprint(uri.Port))
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := rabbitMQReady(ctx, address, ""); err != nil {
-		t.Fatalf("brokers: no RabbitMQ answers at %s: %v; start it, or unset %s", host, err, rabbitMQSource.variable)
-	}
-	return &RabbitMQServer{
-		Server:  Server{t: t, source: rabbitMQSource},
-		url:     address,
-		address: host,
-	}
+	return &RabbitMQServer{Server: rabbitMQSource.given(t, address, host, func(ctx context.Context) error {
+		return rabbitMQReady(ctx, address, "")
+	})}
 }
-
-// URL returns where the server is, for queue.Open:
-// "amqp://guest:guest@127.0.0.1:12345/".
-func (s *RabbitMQServer) URL() string { return s.url }
-
-// Addr returns the server's host and port.
-func (s *RabbitMQServer) Addr() string { return s.address }
 
 // Client returns a new connection to the server, for what the test itself wants
 // to ask. It is closed when the test ends. It breaks for good when the server

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -28,7 +27,6 @@ var redisSource = source{
 // RedisServer is a Redis. See [Server] for what can be done to it.
 type RedisServer struct {
 	Server
-	url     string
 	options *redis.Options
 }
 
@@ -102,8 +100,7 @@ func newRedisServer(t testing.TB, server runner, address, password string) *Redi
 		u.User = url.UserPassword("", password)
 	}
 	return &RedisServer{
-		Server:  Server{t: t, source: redisSource, runner: server},
-		url:     u.String(),
+		Server:  Server{t: t, source: redisSource, runner: server, url: u.String(), address: address},
 		options: &redis.Options{Addr: address, Password: password},
 	}
 }
@@ -111,10 +108,7 @@ func newRedisServer(t testing.TB, server runner, address, password string) *Redi
 // redisFromEnvironment is the Redis that the environment names.
 func redisFromEnvironment(t testing.TB, address string, flags []string) *RedisServer {
 	t.Helper()
-	if len(flags) > 0 {
-		t.Skipf("brokers: the test needs a Redis that is started with %q; unset %s and put %s on PATH",
-			flags, redisSource.variable, redisSource.executable)
-	}
+	redisSource.refuse(t, "started", flags)
 	options, err := redis.ParseURL(address)
 	if err != nil { // without the text of the error, which may hold a password
 		t.Fatalf("brokers: %s is not the URL of a Redis, such as redis://localhost:6379/0; correct or unset it",
@@ -122,23 +116,9 @@ func redisFromEnvironment(t testing.TB, address string, flags []string) *RedisSe
 	}
 	client := newRedisClient(*options)
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := client.Ping(ctx).Err(); err != nil {
-		t.Fatalf("brokers: no Redis answers at %s: %v; start it, or unset %s", options.Addr, err, redisSource.variable)
-	}
-	return &RedisServer{
-		Server:  Server{t: t, source: redisSource},
-		url:     address,
-		options: options,
-	}
+	server := redisSource.given(t, address, options.Addr, func(ctx context.Context) error { return client.Ping(ctx).Err() })
+	return &RedisServer{Server: server, options: options}
 }
-
-// URL returns where the server is, for queue.Open: "redis://127.0.0.1:12345/0".
-func (s *RedisServer) URL() string { return s.url }
-
-// Addr returns the server's host and port.
-func (s *RedisServer) Addr() string { return s.options.Addr }
 
 // Client returns a new client of the server, for what the test itself wants to
 // ask. It is closed when the test ends.
