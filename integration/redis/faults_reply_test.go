@@ -218,25 +218,32 @@ var effects = map[string]struct {
 }
 
 func TestASettlementWhoseReplyIsLostIsMadeOnceAndSucceeds(t *testing.T) {
-	server, client := server(t)
-	network := faults.NewProxy(t, server.URL())
-	b := faults.Open(t, network.URL())
-	for _, s := range faults.Settlements() {
-		t.Run(s.Name, func(t *testing.T) {
-			client.FlushDB(t.Context())
-			faults.Push(t, b, "a")
-			d := faults.Reserve(t, b, time.Hour, faults.Patience)
-			done := network.CutReplies(scriptMark(t, client, effects[s.Name].script), 1)
-			if err := s.Settle(t.Context(), b, d); err != nil {
-				t.Errorf("%v; want the success that it was", err)
-			}
-			faults.ExpectHarm(t, done)
-			expectCounts(t, client, effects[s.Name].want)
-		})
-	}
+	eachSettlement(t, func(t *testing.T, network *faults.Proxy, script string, settle func() error) {
+		done := network.CutReplies(script, 1)
+		if err := settle(); err != nil {
+			t.Errorf("%v; want the success that it was", err)
+		}
+		faults.ExpectHarm(t, done)
+	})
 }
 
 func TestASettlementThatIsMadeAgainAfterAnAmbiguousErrorSucceeds(t *testing.T) {
+	eachSettlement(t, func(t *testing.T, network *faults.Proxy, script string, settle func() error) {
+		network.CutReplies(script, 1<<30)
+		err := settle()
+		network.Disarm()
+		if err == nil || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrLeaseLost) {
+			t.Fatalf("%v; want an error that leaves open whether it was done", err)
+		}
+		if err := settle(); err != nil {
+			t.Errorf("once more: %v; want the success that it was", err)
+		}
+	})
+}
+
+// eachSettlement has f settle a job in each way, over a network by which it can
+// harm the script that does so, and expects that it has settled it once.
+func eachSettlement(t *testing.T, f func(t *testing.T, network *faults.Proxy, script string, settle func() error)) {
 	server, client := server(t)
 	network := faults.NewProxy(t, server.URL())
 	b := faults.Open(t, network.URL())
@@ -245,15 +252,9 @@ func TestASettlementThatIsMadeAgainAfterAnAmbiguousErrorSucceeds(t *testing.T) {
 			client.FlushDB(t.Context())
 			faults.Push(t, b, "a")
 			d := faults.Reserve(t, b, time.Hour, faults.Patience)
-			network.CutReplies(scriptMark(t, client, effects[s.Name].script), 1<<30)
-			err := s.Settle(t.Context(), b, d)
-			network.Disarm()
-			if err == nil || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrLeaseLost) {
-				t.Fatalf("%v; want an error that leaves open whether it was done", err)
-			}
-			if err := s.Settle(t.Context(), b, d); err != nil {
-				t.Errorf("once more: %v; want the success that it was", err)
-			}
+			f(t, network, scriptMark(t, client, effects[s.Name].script), func() error {
+				return s.Settle(t.Context(), b, d)
+			})
 			expectCounts(t, client, effects[s.Name].want)
 		})
 	}
