@@ -82,6 +82,7 @@ import (
 	"time"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/backend/internal/losses"
 )
 
 // Backend is a connection to one or more servers. It implements backend.Backend
@@ -92,7 +93,7 @@ type Backend struct {
 	servers  []*server
 	turn     atomic.Uint32 // of the servers
 	keeper   keeper
-	losses   losses
+	losses   losses.Listeners
 
 	life context.Context // ends with Close
 	die  context.CancelFunc

@@ -179,7 +179,7 @@ func (c *consumer) watchOver() {
 	c.gone = true
 	c.mu.Unlock()
 	if lost > 0 {
-		s.backend.losses.tell()
+		s.backend.losses.Tell()
 	}
 }
 

@@ -200,7 +200,7 @@ func (b *Backend) lookAfter() {
 			}
 			if over { // any command will do
 				c.conn.Start([]byte(ping), 1, 0)
-				b.losses.tell()
+				b.losses.Tell()
 			}
 			if len(touch) > 0 {
 				p := &part{consumer: c, receipts: touch}
@@ -209,7 +209,7 @@ func (b *Backend) lookAfter() {
 						b.keep(touch...)
 					}
 					if slices.ContainsFunc(touch, func(r *receipt) bool { return !r.isTouched() }) {
-						b.losses.tell()
+						b.losses.Tell()
 					}
 				})
 			}
@@ -253,44 +253,10 @@ func (k *keeper) close() {
 	}
 }
 
-// losses tells of leases that were lost.
-type losses struct {
-	mu    sync.Mutex
-	next  int            // guarded by mu
-	heard map[int]func() // guarded by mu
-}
-
 // NotifyLost has f called when a connection that holds jobs is lost, when the
 // server says that it does not keep one any more, and when a TTR is over; see
 // [backend.LossNotifier].
-func (b *Backend) NotifyLost(f func()) (stop func()) {
-	l := &b.losses
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.heard == nil {
-		l.heard = make(map[int]func())
-	}
-	l.next++
-	key := l.next
-	l.heard[key] = f
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.heard, key)
-	}
-}
-
-func (l *losses) tell() {
-	l.mu.Lock()
-	var all []func()
-	for _, f := range l.heard {
-		all = append(all, f)
-	}
-	l.mu.Unlock()
-	for _, f := range all {
-		f()
-	}
-}
+func (b *Backend) NotifyLost(f func()) (stop func()) { return b.losses.Add(f) }
 
 // Lost reports whether the server is known not to keep the job of d any more.
 func (b *Backend) Lost(d *backend.Delivery) bool {
