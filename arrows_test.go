@@ -21,6 +21,7 @@ var onlyThese = map[string][]string{
 	".":                        {"backend", "backend/memory", "retry", "status", "store"},
 	"backend":                  {"backend/internal/rawjson", "store"},
 	"backend/backendtest":      {"backend", "store", "store/storetest"},
+	"backend/internal/hosts":   {"backend"},
 	"backend/internal/losses":  {},
 	"backend/internal/rawjson": {},
 	"backend/memory":           {"backend", "store"},

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/backend/beanstalkd/internal/wire"
+	"github.com/goferhq/queue/backend/internal/hosts"
 )
 
 func init() { backend.Register("beanstalkd", open) }
@@ -46,7 +45,7 @@ func New(ctx context.Context, addresses []string, options ...Option) (*Backend, 
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	addresses, err := withPorts(addresses)
+	addresses, err := hosts.WithPorts(addresses, defaultPort)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +85,7 @@ func parse(u *url.URL) (addresses []string, s settings, err error) {
 	case u.Fragment != "":
 		return nil, s, fmt.Errorf("%w: a beanstalkd URL has no fragment", backend.ErrInvalid)
 	}
-	addresses, err = withPorts(strings.Split(u.Host, ","))
+	addresses, err = hosts.WithPorts(strings.Split(u.Host, ","), defaultPort)
 	return addresses, s, err
 }
 
@@ -100,35 +99,6 @@ func (s settings) check() error {
 		return fmt.Errorf("%w: a lease of %v; beanstalkd has at most %ds", backend.ErrInvalid, s.lease, int64(maxSeconds))
 	}
 	return nil
-}
-
-// withPorts completes addresses. An only one that is empty is this host.
-func withPorts(addresses []string) ([]string, error) {
-	if len(addresses) == 0 {
-		return nil, fmt.Errorf("%w: no address of a server", backend.ErrInvalid)
-	}
-	all := make([]string, len(addresses))
-	for i, address := range addresses {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			host, port = strings.Trim(address, "[]"), defaultPort
-		}
-		if host == "" && len(addresses) == 1 {
-			host = "localhost"
-		}
-		if host == "" {
-			return nil, fmt.Errorf("%w: a host between two commas is empty", backend.ErrInvalid)
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, fmt.Errorf("%w: port %.20q of host %.100q is not from 1 to 65535", backend.ErrInvalid, port, host)
-		}
-		address = net.JoinHostPort(host, port)
-		if slices.Contains(all[:i], address) {
-			return nil, fmt.Errorf("%w: host %s stands twice", backend.ErrInvalid, address)
-		}
-		all[i] = address
-	}
-	return all, nil
 }
 
 // connect asks every server how it is. One that can be used is enough: the

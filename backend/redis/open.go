@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/goferhq/queue/backend"
+	"github.com/goferhq/queue/backend/internal/hosts"
 )
 
 func init() {
@@ -97,6 +98,7 @@ func (t *target) read(u *url.URL) error {
 		}
 	}
 	database := strings.Trim(u.Path, "/")
+	port := "6379"
 	switch u.Scheme {
 	case "redis+unix":
 		if u.Host != "" || u.Path == "" {
@@ -109,17 +111,19 @@ func (t *target) read(u *url.URL) error {
 		if t.master == "" {
 			return fmt.Errorf("%w: the path names the master, as redis+sentinel://host:26379/mymaster", backend.ErrInvalid)
 		}
-		t.addresses = withPorts(u.Host, "26379")
+		port = "26379"
 	case "redis+cluster":
-		t.addresses = withPorts(u.Host, "6379")
 		if database != "" || t.database != 0 {
 			return fmt.Errorf("%w: a cluster has no databases", backend.ErrInvalid)
 		}
 	default:
-		t.addresses = withPorts(u.Host, "6379")
-		if len(t.addresses) > 1 {
+		if strings.Contains(u.Host, ",") {
 			return fmt.Errorf("%w: %s takes one host; write redis+cluster:// or redis+sentinel://", backend.ErrInvalid, u.Scheme)
 		}
+	}
+	var err error
+	if t.addresses, err = hosts.WithPorts(strings.Split(u.Host, ","), port); err != nil {
+		return err
 	}
 	if database != "" {
 		n, err := strconv.Atoi(database)
@@ -132,25 +136,6 @@ func (t *target) read(u *url.URL) error {
 		t.database = max(t.database, n)
 	}
 	return nil
-}
-
-// withPorts splits a list of hosts; no host is this one.
-func withPorts(hosts, port string) []string {
-	var all []string
-	for host := range strings.SplitSeq(hosts, ",") {
-		if _, _, err := net.SplitHostPort(host); err != nil {
-			host = strings.Trim(host, "[]")
-			if host == "" {
-				host = "localhost"
-			}
-			host = net.JoinHostPort(host, port)
-		}
-		if strings.HasPrefix(host, ":") {
-			host = "localhost" + host
-		}
-		all = append(all, host)
-	}
-	return all
 }
 
 func (t *target) open(ctx context.Context, scheme string, s settings) (*Backend, error) {
