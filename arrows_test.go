@@ -18,17 +18,18 @@ const module = "github.com/goferhq/queue"
 // listed, and of the world only the standard library. Paths are relative to
 // the module; the root is ".".
 var onlyThese = map[string][]string{
-	".":                        {"backend", "backend/memory", "retry", "status", "store"},
-	"backend":                  {"backend/internal/rawjson", "store"},
-	"backend/backendtest":      {"backend", "store", "store/storetest"},
-	"backend/internal/hosts":   {"backend"},
-	"backend/internal/losses":  {},
-	"backend/internal/rawjson": {},
-	"backend/memory":           {"backend", "store"},
-	"retry":                    {},
-	"status":                   {"store"},
-	"store":                    {},
-	"store/storetest":          {"store"},
+	".":                          {"backend", "backend/memory", "retry", "status", "store"},
+	"backend":                    {"backend/internal/rawjson", "store"},
+	"backend/backendtest":        {"backend", "store", "store/storetest"},
+	"backend/internal/hosts":     {"backend"},
+	"backend/internal/losses":    {},
+	"backend/internal/rawjson":   {},
+	"backend/internal/tlsparams": {"backend"},
+	"backend/memory":             {"backend", "store"},
+	"retry":                      {},
+	"status":                     {"store"},
+	"store":                      {},
+	"store/storetest":            {"store"},
 }
 
 // forbidden tells why a package may not import another, or returns "".

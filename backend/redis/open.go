@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/goferhq/queue/backend"
 	"github.com/goferhq/queue/backend/internal/hosts"
+	"github.com/goferhq/queue/backend/internal/tlsparams"
 )
 
 func init() {
@@ -74,7 +73,7 @@ func parse(u *url.URL) (t target, s settings, err error) {
 	default:
 		return t, s, fmt.Errorf("%w: parameter delayed is neither gofer nor resque", backend.ErrInvalid)
 	}
-	t.tls, err = tlsOf(p, u.Scheme == "rediss")
+	t.tls, err = tlsOf(p, u.Scheme)
 	if err == nil {
 		err = p.Err()
 	}
@@ -234,32 +233,11 @@ func clusterMaker(template *goredis.ClusterOptions) func(change func(*goredis.Op
 }
 
 // tlsOf reads the parameters of TLS. It returns nil when there is to be none.
-func tlsOf(p *backend.Params, always bool) (*tls.Config, error) {
+func tlsOf(p *backend.Params, scheme string) (*tls.Config, error) {
+	always := scheme == "rediss"
 	wanted := p.Bool("tls", always)
-	ca, cert, key, name := p.String("tls_ca", ""), p.String("tls_cert", ""), p.String("tls_key", ""), p.String("tls_server_name", "")
-	if !wanted {
-		if always || ca != "" || cert != "" || key != "" || name != "" {
-			return nil, fmt.Errorf("%w: the URL has parameters of TLS, but no TLS: write rediss://, or tls=true", backend.ErrInvalid)
-		}
-		return nil, nil
+	if always && !wanted {
+		return nil, fmt.Errorf("%w: rediss:// is over TLS: write redis://, or leave tls=false out", backend.ErrInvalid)
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, fmt.Errorf("%w: tls_ca: %w", backend.ErrInvalid, err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%w: tls_ca: no certificate in the file", backend.ErrInvalid)
-		}
-	}
-	if cert != "" || key != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("%w: tls_cert and tls_key: %w", backend.ErrInvalid, err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
+	return tlsparams.Read(p, wanted, "rediss://, or tls=true")
 }
