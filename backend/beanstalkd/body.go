@@ -218,21 +218,10 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 
 // checkMessage returns why m cannot be stored.
 func (b *Backend) checkMessage(m *backend.Message) error {
-	if err := checkQueue(m.Queue); err != nil {
+	if err := backend.CheckMessage(m, b.Limits()); err != nil {
 		return err
 	}
-	limits := b.Limits()
-	switch {
-	case m.ID == "":
-		return fmt.Errorf("%w: the message has no ID", backend.ErrInvalid)
-	case m.Delay < 0:
-		return fmt.Errorf("%w: negative delay %v", backend.ErrInvalid, m.Delay)
-	case m.Delay > limits.MaxDelay:
-		return fmt.Errorf("%w: delay of %v, at most %v is possible", backend.ErrUnsupported, m.Delay, limits.MaxDelay)
-	case m.Priority < limits.MinPriority || m.Priority > limits.MaxPriority:
-		return fmt.Errorf("%w: priority %d, beanstalkd has %d to %d", backend.ErrUnsupported, m.Priority, limits.MinPriority, limits.MaxPriority)
-	}
-	return nil
+	return checkTube(m.Queue)
 }
 
 // tooLarge is the error of a body of size bytes.

@@ -31,6 +31,11 @@ func checkQueue(name string) error {
 	if err := backend.CheckQueueName(name); err != nil {
 		return err
 	}
+	return checkTube(name)
+}
+
+// checkTube returns why a name that a queue can have cannot be that of a tube.
+func checkTube(name string) error {
 	if strings.Contains(name, ":") {
 		return fmt.Errorf("%w: queue name %q has a colon, which beanstalkd does not take; use letters, digits and - _ . / +", backend.ErrInvalid, name)
 	}

@@ -153,22 +153,17 @@ func (b *Broker) enter(j *job) {
 	b.schedule(j, delay)
 }
 
+// check returns why m cannot be stored. A delay that is too long is invalid, as
+// in Release: no clock here holds it.
 func check(m *backend.Message) error {
+	err := backend.CheckMessage(m, limits)
 	switch {
-	case m == nil:
-		return fmt.Errorf("%w: no message", backend.ErrInvalid)
-	case m.ID == "":
-		return fmt.Errorf("%w: the message has no ID", backend.ErrInvalid)
-	case m.Kind == "":
-		return fmt.Errorf("%w: message %s has no kind", backend.ErrInvalid, m.ID)
-	case m.Delay < 0 || m.Delay > maxDelay:
-		return fmt.Errorf("%w: message %s has a delay of %v", backend.ErrInvalid, m.ID, m.Delay)
-	case m.Priority != int(int16(m.Priority)):
-		return fmt.Errorf("%w: message %s has priority %d, which does not fit 16 bits", backend.ErrUnsupported, m.ID, m.Priority)
-	case len(m.Args) > backend.MaxEnvelope:
-		return fmt.Errorf("%w: message %s has %d bytes, at most %d are allowed", backend.ErrTooLarge, m.ID, len(m.Args), backend.MaxEnvelope)
+	case m != nil && m.Delay > maxDelay:
+		return fmt.Errorf("%w: delay of %v", backend.ErrInvalid, m.Delay)
+	case err == nil && len(m.Args) > limits.MaxBody:
+		return fmt.Errorf("%w: message %s has %d bytes, at most %d are allowed", backend.ErrTooLarge, m.ID, len(m.Args), limits.MaxBody)
 	}
-	return backend.CheckQueueName(m.Queue)
+	return err
 }
 
 func checkLease(lease time.Duration) error {

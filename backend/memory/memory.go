@@ -120,17 +120,17 @@ var _ interface {
 } = (*Backend)(nil)
 
 // Limits returns the limits of the broker.
-func (c *Backend) Limits() backend.Limits {
-	return backend.Limits{
-		MaxBody:     backend.MaxEnvelope,
-		MaxDelay:    maxDelay,
-		MinLease:    time.Millisecond,
-		MaxLease:    maxDelay,
-		MinPriority: -1 << 15,
-		MaxPriority: 1<<15 - 1,
-		UniqueIDs:   true,
-		AllQueues:   true,
-	}
+func (c *Backend) Limits() backend.Limits { return limits }
+
+var limits = backend.Limits{
+	MaxBody:     backend.MaxEnvelope,
+	MaxDelay:    maxDelay,
+	MinLease:    time.Millisecond,
+	MaxLease:    maxDelay,
+	MinPriority: -1 << 15,
+	MaxPriority: 1<<15 - 1,
+	UniqueIDs:   true,
+	AllQueues:   true,
 }
 
 // maxDelay is what a time.Duration can hold, less what keeps sums of it and

@@ -106,6 +106,8 @@ func (b *Backend) item(m *backend.Message) (pushItem, error) {
 	return item, err
 }
 
+// check is backend.CheckMessage but for the ID: what is written for
+// resque-scheduler has none, and may be pushed without.
 func (b *Backend) check(m *backend.Message) error {
 	if err := backend.CheckQueueName(m.Queue); err != nil {
 		return err
