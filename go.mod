@@ -3,6 +3,7 @@ module github.com/goferhq/queue
 go 1.26.0
 
 require (
+	github.com/rabbitmq/amqp091-go v1.16.0
 	github.com/redis/go-redis/v9 v9.23.0
 	go.uber.org/goleak v1.3.0
 )

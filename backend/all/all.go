@@ -9,5 +9,6 @@ package all
 import (
 	_ "github.com/goferhq/queue/backend/beanstalkd" // beanstalkd
 	_ "github.com/goferhq/queue/backend/memory"     // memory
+	_ "github.com/goferhq/queue/backend/rabbitmq"   // amqp, amqps
 	_ "github.com/goferhq/queue/backend/redis"      // redis, rediss, resque, redis+unix, redis+sentinel, redis+cluster
 )

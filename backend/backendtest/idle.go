@@ -39,6 +39,7 @@ func (b *bench) idles(queues ...string) {
 		b.skip("the harness does not count requests")
 	}
 	w := b.A.wait(b.ctx, 1, queues...)
+	b.sleep(b.Slack) // a broker may first have to make the queues
 	before := b.Requests()
 	b.sleep(idleTime)
 	made := b.Requests() - before

@@ -56,7 +56,7 @@ var order = []Case{
 		check: func(b *bench) {
 			messages := b.ofPriorities(0, 1, 2, 3)
 			b.A.push(messages...)
-			b.inOrder(b.A.reserve(2), messages[3], messages[2])
+			b.inOrder(b.A.take(2), messages[3], messages[2])
 		},
 	},
 	{

@@ -1,0 +1,155 @@
+package rabbitmq
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/goferhq/queue/backend"
+)
+
+// fillDead makes p the parcel of what the dead set keeps of a burial: the
+// message, or the bytes of what is none, and the failure in a header.
+func (p *parcel) fillDead(b *Backend, l *loan, burial *backend.Burial) {
+	own := amqp.Table{headerFailure: failureHeader(burial.Failure), headerKey: rand.Text()}
+	queue := l.channel.line.queue
+	if burial.Message == nil {
+		p.bury(b, queue, again(&l.message, own))
+		return
+	}
+	body, err := backend.AppendEnvelope(nil, burial.Message)
+	if err != nil {
+		p.err = err
+		return
+	}
+	message := publishing(burial.Message, body)
+	for name, value := range message.Headers {
+		own[name] = value
+	}
+	message.Headers = own
+	p.bury(b, queue, message)
+}
+
+// Peek lists the dead. What is ready or scheduled RabbitMQ cannot show without
+// handing it out: [backend.ErrUnsupported].
+func (b *Backend) Peek(ctx context.Context, queue string, state backend.State, offset, limit int) ([]*backend.Entry, error) {
+	switch {
+	case offset < 0 || limit < 0:
+		return nil, fmt.Errorf("%w: Peek with offset %d and limit %d", backend.ErrInvalid, offset, limit)
+	case state != backend.Dead:
+		return nil, fmt.Errorf("%w: RabbitMQ does not show messages that are %v", backend.ErrUnsupported, state)
+	}
+	var entries []*backend.Entry
+	err := b.withDead(ctx, queue, func(v *viewing) error {
+		for v.seen < offset+limit && v.next() {
+			if v.seen > offset {
+				entries = append(entries, b.entry(queue, v.key, &v.message))
+			}
+		}
+		return v.err
+	}, offset+limit)
+	if err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// entry is a dead message as a person sees it.
+func (b *Backend) entry(queue, key string, d *amqp.Delivery) *backend.Entry {
+	e := &backend.Entry{Key: key, State: backend.Dead, Raw: d.Body, Failure: failureOf(d)}
+	e.Message, e.Malformed = b.settings.decode(queue, d)
+	return e
+}
+
+// Requeue makes dead messages ready again: each is stored in its queue, and then
+// taken from the dead.
+func (b *Backend) Requeue(ctx context.Context, queue string, keys ...string) (int, error) {
+	return b.takeDead(ctx, queue, keys, func(found []amqp.Delivery) error {
+		all := make([]parcel, len(found))
+		for i := range found {
+			all[i].fillAnew(b, queue, &found[i])
+		}
+		if err := b.store(b.life, all); err != nil {
+			return err
+		}
+		return errorsOf(all)
+	})
+}
+
+// fillAnew makes p the parcel of a dead message that is to begin anew.
+func (p *parcel) fillAnew(b *Backend, queue string, d *amqp.Delivery) {
+	m, malformed := b.settings.decode(queue, d)
+	if malformed != nil {
+		p.put(b, queue, 0, again(d, nil))
+		return
+	}
+	m.Attempt = 0
+	body, err := backend.AppendEnvelope(nil, &m)
+	if err != nil {
+		p.err = err
+		return
+	}
+	p.put(b, queue, 0, publishing(&m, body))
+}
+
+// Delete removes dead messages for good.
+func (b *Backend) Delete(ctx context.Context, queue string, keys ...string) (int, error) {
+	return b.takeDead(ctx, queue, keys, func([]amqp.Delivery) error { return nil })
+}
+
+// takeDead finds the dead of keys, calls use for them, and removes those for
+// which that went well.
+func (b *Backend) takeDead(ctx context.Context, queue string, keys []string, use func([]amqp.Delivery) error) (int, error) {
+	if len(keys) == 0 {
+		return 0, b.usable(ctx)
+	}
+	wanted := make(map[string]bool)
+	for _, key := range keys {
+		wanted[key] = true
+	}
+	taken := 0
+	err := b.withDead(ctx, queue, func(v *viewing) error {
+		var found []amqp.Delivery
+		for len(found) < len(wanted) && v.next() {
+			if wanted[v.key] {
+				found = append(found, v.message)
+			}
+		}
+		if v.err != nil || len(found) == 0 {
+			return v.err
+		}
+		if ctx.Err() != nil { // nobody would hear of it
+			return ctx.Err()
+		}
+		failed := use(found)
+		for i := range found {
+			if backend.ErrorAt(failed, i) != nil {
+				continue
+			}
+			if err := v.ch.Ack(found[i].DeliveryTag, false); err != nil {
+				return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+			}
+			taken++
+		}
+		v.kept -= taken
+		return failed
+	}, all)
+	return taken, err
+}
+
+// keyOf returns the key of a dead message, and for one that somebody else has
+// put among them one that is made of its bytes: the nth of the same.
+func keyOf(d *amqp.Delivery, same map[string]int) string {
+	if key, ok := d.Headers[headerKey].(string); ok && key != "" {
+		return key
+	}
+	sum := sha256.Sum256(d.Body)
+	key := hex.EncodeToString(sum[:])
+	same[key]++
+	return key + "." + strconv.Itoa(same[key])
+}

@@ -1,0 +1,183 @@
+package rabbitmq
+
+import (
+	"slices"
+	"time"
+)
+
+// line is a queue that is consumed from. A goroutine tends it while there is
+// something to do for it: see tend.
+type line struct {
+	consumer *consumer
+	queue    string
+
+	// All below is guarded by consumer.mu.
+
+	channel *channel // nil while there is none
+	free    []*loan  // fetched, on loan to nobody; of channel
+	waiting []*waiter
+	demand  int // how many messages those want
+	curious int // of them, those who must know whether the queue is empty
+
+	// empty says that the broker held no ready message at a time since which it
+	// has sent all there are: some credit was left ever since.
+	empty bool
+
+	quiet    time.Time     // since when nobody has asked
+	timer    *time.Timer   // of the rest; nil unless it is set
+	resting  bool          // the consumers are to be ended
+	look     time.Time     // when to look again whether the queue is empty
+	stumbled time.Time     // when the queue was last declared again
+	tending  chan struct{} // closed when the goroutine ends; nil if there is none
+	work     chan struct{} // of capacity 1: there may be something to do
+}
+
+// restAfter is how long a message that was fetched waits for somebody to ask for
+// it, before it is given back for others to take. A worker that has room asks
+// within microseconds.
+const restAfter = 50 * time.Millisecond
+
+func newLine(c *consumer, queue string) *line {
+	return &line{consumer: c, queue: queue, work: make(chan struct{}, 1)}
+}
+
+// takeUpTo takes messages out of the line. The caller holds consumer.mu.
+func (l *line) takeUpTo(max int) []*loan {
+	n := min(max, len(l.free))
+	if n == 0 {
+		return nil
+	}
+	taken := l.free[:n:n]
+	if l.free = l.free[n:]; len(l.free) == 0 {
+		l.free = nil
+	}
+	return taken
+}
+
+// came notes that messages have come from a subscription. The caller holds
+// consumer.mu.
+func (l *line) came(ch *channel, from *subscription, messages int) {
+	ch.unsettled += messages
+	ch.room -= messages
+	from.room -= messages
+	if ch.room <= 0 {
+		l.empty = false // the broker can send no more of what it has
+	}
+}
+
+// put adds messages to the line. The caller holds consumer.mu.
+func (l *line) put(loans []*loan) {
+	l.free = append(l.free, loans...)
+	l.wakeOne()
+	l.mayRest()
+}
+
+// enlist adds a waiter. The caller holds consumer.mu.
+func (l *line) enlist(w *waiter, curious bool) {
+	l.waiting = append(l.waiting, w)
+	l.demand += w.max
+	if curious {
+		l.curious++
+		w.curious = l
+	}
+	if l.channel == nil || l.needsCredit() || curious {
+		l.nudge()
+	}
+}
+
+// strike takes a waiter off. The caller holds consumer.mu.
+func (l *line) strike(w *waiter) {
+	i := slices.Index(l.waiting, w)
+	if i < 0 {
+		return
+	}
+	l.waiting = slices.Delete(l.waiting, i, i+1)
+	l.demand -= w.max
+	if w.curious == l {
+		l.curious--
+		w.curious = nil
+	}
+}
+
+// wakeOne has the one look again who has waited longest. Should there be more
+// than it takes, it wakes the next. The caller holds consumer.mu.
+func (l *line) wakeOne() {
+	if len(l.waiting) > 0 && len(l.free) > 0 {
+		l.waiting[0].notify()
+	}
+}
+
+// wakeAll has everybody look again. The caller holds consumer.mu.
+func (l *line) wakeAll() {
+	for _, w := range l.waiting {
+		w.notify()
+	}
+}
+
+// room is how many messages more the broker sends. The caller holds consumer.mu.
+func (l *line) room() int {
+	if l.channel == nil {
+		return 0
+	}
+	return l.channel.room
+}
+
+// needsCredit reports whether the broker would send less than half of what is
+// asked for. The caller holds consumer.mu.
+func (l *line) needsCredit() bool { return 2*(l.room()+len(l.free)) < l.demand }
+
+// hasTooMuch reports whether what is held and what the broker would send is more
+// than twice what is held and asked for. The caller holds consumer.mu.
+func (l *line) hasTooMuch() bool {
+	return l.demand > 0 && l.room() > l.channel.unsettled+2*l.demand
+}
+
+// hoards reports whether the line keeps messages from others, or is about to,
+// that nobody has asked for, or has a channel for nothing. The caller holds
+// consumer.mu.
+func (l *line) hoards() bool {
+	return l.demand == 0 && l.channel != nil && (len(l.free) > 0 || l.room() > 0 || l.channel.unsettled == 0)
+}
+
+// mayRest sets the timer after which a line that hoards is put to rest. The
+// caller holds consumer.mu.
+func (l *line) mayRest() {
+	if l.timer == nil && l.hoards() {
+		l.quiet = time.Now()
+		l.timer = time.AfterFunc(restAfter, l.rest)
+	}
+}
+
+// rest is called by the timer.
+func (l *line) rest() {
+	c := l.consumer
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.timer = nil
+	if !l.hoards() || c.closed {
+		return
+	}
+	if left := restAfter - time.Since(l.quiet); left > 0 {
+		l.timer = time.AfterFunc(left, l.rest)
+		return
+	}
+	l.resting = true
+	l.nudge()
+}
+
+// nudge has the goroutine that tends the line look what is to be done. The
+// caller holds consumer.mu.
+func (l *line) nudge() {
+	if l.tending == nil {
+		if l.consumer.closed {
+			return
+		}
+		l.tending = make(chan struct{})
+		l.consumer.backend.running.Go(l.tend)
+		return
+	}
+	select {
+	case l.work <- struct{}{}:
+	default:
+	}
+}
