@@ -68,6 +68,9 @@ func (l *line) came(ch *channel, from *subscription, messages int) {
 // put adds messages to the line. The caller holds consumer.mu.
 func (l *line) put(loans []*loan) {
 	l.free = append(l.free, loans...)
+	if l.curious > 0 {
+		l.nudge() // who waits for that need not be sure any more
+	}
 	l.wakeOne()
 	l.mayRest()
 }
@@ -125,12 +128,6 @@ func (l *line) room() int {
 // needsCredit reports whether the broker would send less than half of what is
 // asked for. The caller holds consumer.mu.
 func (l *line) needsCredit() bool { return 2*(l.room()+len(l.free)) < l.demand }
-
-// hasTooMuch reports whether what is held and what the broker would send is more
-// than twice what is held and asked for. The caller holds consumer.mu.
-func (l *line) hasTooMuch() bool {
-	return l.demand > 0 && l.room() > l.channel.unsettled+2*l.demand
-}
 
 // hoards reports whether the line keeps messages from others, or is about to,
 // that nobody has asked for, or has a channel for nothing. The caller holds

@@ -49,8 +49,6 @@ func (l *line) next() func() {
 		return l.probe
 	case l.needsCredit():
 		return func() { l.grow(l.channel) }
-	case l.hasTooMuch():
-		return l.shrink
 	}
 	return l.pause
 }
@@ -168,17 +166,7 @@ func (l *line) probe() {
 	if found.Messages > 0 {
 		return // with credit they come
 	}
-	if room > 0 {
-		// What the broker has sent before may be on its way through the client,
-		// which passes it on before it ends the consumer.
-		if !l.cancel(ch) {
-			return
-		}
-	}
-	c.mu.Lock()
-	came := len(l.free) > 0
-	c.mu.Unlock()
-	if came || !l.grow(ch) {
+	if room > 0 && !l.awaitSent(ch) || room <= 0 && !l.grow(ch) {
 		return
 	}
 	c.mu.Lock()
@@ -188,6 +176,36 @@ func (l *line) probe() {
 		l.wakeAll()
 	}
 }
+
+// awaitSent waits for what the broker has sent before its latest answer. That has
+// come, but may not have passed through the client yet. It returns false when a
+// message comes.
+//
+// To end the consumers would tell for certain. But a quorum queue takes back what
+// it sends meanwhile, and counts it as handed out.
+func (l *line) awaitSent(ch *channel) bool {
+	c := l.consumer
+	timeout := time.NewTimer(passage)
+	defer timeout.Stop()
+	for {
+		c.mu.Lock()
+		came := len(l.free) > 0 || l.channel != ch || l.curious == 0
+		c.mu.Unlock()
+		if came {
+			return false
+		}
+		select {
+		case <-l.work:
+		case <-timeout.C:
+			return true
+		case <-c.backend.life.Done():
+			return false
+		}
+	}
+}
+
+// passage is how long a message may take through the client.
+const passage = 20 * time.Millisecond
 
 // lookAgain is after what time an answer is asked for again that said that there
 // are messages, which may be with other consumers by now.
@@ -223,20 +241,10 @@ func (l *line) grow(ch *channel) bool {
 	return true
 }
 
-// shrink ends the consumers; next sees to it that there is the credit that is
-// wanted.
-func (l *line) shrink() {
-	c := l.consumer
-	c.mu.Lock()
-	ch := l.channel
-	c.mu.Unlock()
-	if ch != nil {
-		l.cancel(ch)
-	}
-}
-
-// cancel ends the consumers of a channel, and waits for what was sent to them.
-// It reports whether the channel is still good.
+// cancel ends the consumers of a channel, and waits for what was sent to them. It
+// reports whether the channel is still good. What a quorum queue sends in this
+// moment it takes back and counts as handed out: this is for lines with no room,
+// or whose queue is empty.
 func (l *line) cancel(ch *channel) bool {
 	c := l.consumer
 	c.mu.Lock()
