@@ -17,6 +17,7 @@
 //	memory://                  always there
 //	redis:// and its like      import _ "github.com/goferhq/queue/backend/redis"
 //	beanstalkd://              import _ "github.com/goferhq/queue/backend/beanstalkd"
+//	amqp:// and amqps://       import _ "github.com/goferhq/queue/backend/rabbitmq"
 //	all of them                import _ "github.com/goferhq/queue/backend/all"
 //
 // # Words
