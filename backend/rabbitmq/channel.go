@@ -29,9 +29,11 @@ type channel struct {
 	receiving sync.WaitGroup // consumers that may still bring messages
 	gone      chan struct{}  // closed when the line knows that it is lost
 
-	mu    sync.Mutex // guards all below, and is held while acks are written
-	first uint64     // the lowest number that is not settled
-	loans []loanState
+	mu     sync.Mutex      // guards all below, and is held while acks are written
+	oldest *loan           // of those that the broker waits for a word on, by number
+	newest *loan           // of the same
+	seen   uint64          // up to this number all messages have come
+	beyond map[uint64]bool // numbers beyond that have come too
 }
 
 // subscription is one of the consumers of a channel. Its fields are guarded by
@@ -42,22 +44,14 @@ type subscription struct {
 	ended bool
 }
 
-// loanState is that of a message of a channel, by its number.
-type loanState byte
-
-const (
-	unseen  loanState = iota // the client has it, or it is still to come
-	held                     // here, or on loan
-	settled                  // the broker is to be told
-	told                     // the broker was told of this one alone
-)
-
 // loan is a message that the broker waits for a word on.
 type loan struct {
 	channel *channel
 	source  *subscription
 	message amqp.Delivery
 	count   int // how often it was handed out before without being settled
+
+	older, newer *loan // guarded by channel.mu: its neighbours in the channel's list
 
 	id string // of the message on loan, which may have been made here
 
@@ -68,29 +62,65 @@ type loan struct {
 	told     bool        // somebody was told of the outcome
 }
 
+// number is that of the message on its channel.
+func (l *loan) number() uint64 { return l.message.DeliveryTag }
+
 // see notes that messages have come.
-func (c *channel) see(batch []amqp.Delivery) {
+func (c *channel) see(loans []loan) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := range batch {
-		c.set(batch[i].DeliveryTag, held)
+	for i := range loans {
+		l := &loans[i]
+		older := c.newest // most often: subscriptions may overtake each other here
+		for older != nil && older.number() > l.number() {
+			older = older.older
+		}
+		c.insert(l, older)
+		if l.number() != c.seen+1 {
+			c.beyond[l.number()] = true
+			continue
+		}
+		for c.seen++; c.beyond[c.seen+1]; c.seen++ {
+			delete(c.beyond, c.seen+1)
+		}
 	}
 }
 
-// set changes the state of a message. The caller holds mu.
-func (c *channel) set(number uint64, state loanState) {
-	if number < c.first {
-		return
+// insert puts l behind older in the list, or first. The caller holds mu.
+func (c *channel) insert(l, older *loan) {
+	newer := c.oldest
+	if older != nil {
+		newer = older.newer
+		older.newer = l
+	} else {
+		c.oldest = l
 	}
-	i := int(number - c.first)
-	for len(c.loans) <= i {
-		c.loans = append(c.loans, unseen)
+	if newer != nil {
+		newer.older = l
+	} else {
+		c.newest = l
 	}
-	c.loans[i] = state
+	l.older, l.newer = older, newer
+}
+
+// remove takes l off the list. The caller holds mu.
+func (c *channel) remove(l *loan) {
+	if l.older != nil {
+		l.older.newer = l.newer
+	} else {
+		c.oldest = l.newer
+	}
+	if l.newer != nil {
+		l.newer.older = l.older
+	} else {
+		c.newest = l.older
+	}
+	l.older, l.newer = nil, nil
 }
 
 // ack tells the broker that messages are done: by one word of those up to which
-// all are, and by one each of the others.
+// all are, and by one each of the others. It must be told of none twice, or it
+// closes the channel.
 func (c *channel) ack(loans []*loan) error {
 	c.conn.wire.hold()
 	defer c.conn.wire.flow()
@@ -100,31 +130,25 @@ func (c *channel) ack(loans []*loan) error {
 		return c.lostError()
 	}
 	for _, l := range loans {
-		c.set(l.message.DeliveryTag, settled)
+		c.remove(l)
 	}
-	// The broker must not be told of one twice: it would close the channel.
+	done := c.seen // up to this number all are
+	if c.oldest != nil {
+		done = min(done, c.oldest.number()-1)
+	}
 	var last uint64
-	done := 0
-	for ; done < len(c.loans) && c.loans[done] >= settled; done++ {
-		if c.loans[done] == settled {
-			last = c.first + uint64(done)
-		}
-	}
-	c.loans = c.loans[done:]
-	c.first += uint64(done)
-	if last > 0 {
-		if err := c.Ack(last, true); err != nil {
-			return c.failed(err)
-		}
-	}
 	for _, l := range loans {
-		if l.message.DeliveryTag < c.first {
-			continue
-		}
-		c.set(l.message.DeliveryTag, told)
-		if err := c.Ack(l.message.DeliveryTag, false); err != nil {
+		if n := l.number(); n <= done {
+			last = max(last, n)
+		} else if err := c.Ack(n, false); err != nil {
 			return c.failed(err)
 		}
+	}
+	if last == 0 {
+		return nil
+	}
+	if err := c.Ack(last, true); err != nil {
+		return c.failed(err)
 	}
 	return nil
 }
@@ -133,13 +157,16 @@ func (c *channel) ack(loans []*loan) error {
 func (c *channel) nack(loans []*loan) {
 	c.mu.Lock()
 	for _, l := range loans {
-		c.set(l.message.DeliveryTag, told)
-		c.Nack(l.message.DeliveryTag, false, true) // if it fails they come back anyway
+		c.remove(l)
+		c.Nack(l.number(), false, true) // if it fails they come back anyway
 	}
 	c.mu.Unlock()
 	mu := &c.line.consumer.mu
 	mu.Lock()
 	c.makeRoom(loans)
+	if c.line.channel == c {
+		c.line.mayRest()
+	}
 	mu.Unlock()
 }
 

@@ -26,8 +26,8 @@ type consumer struct {
 
 // waiter is a Reserve that has found nothing.
 type waiter struct {
-	max  int
-	wake chan struct{} // of capacity 1
+	demand int
+	wake   chan struct{} // of capacity 1
 
 	// Guarded by consumer.mu.
 	curious *line // must know whether this one is empty; nil for none
@@ -91,7 +91,7 @@ func (b *Backend) deliver(l *loan) *backend.Delivery {
 	d := &backend.Delivery{Deliveries: l.count + 1, Raw: l.message.Body, Receipt: l}
 	d.Message, d.Malformed = b.settings.decode(l.channel.line.queue, &l.message)
 	if d.Malformed == nil {
-		d.Attempt += d.Deliveries
+		d.Attempt = min(d.Attempt+d.Deliveries, maxAttempt)
 		l.id = d.ID
 	}
 	return d
@@ -108,19 +108,19 @@ func (c *consumer) take(ctx context.Context, queues []string, max int) ([]*loan,
 		loans, reach := collect(lines, max)
 		switch {
 		case len(loans) > 0:
-			c.handOn(lines)
+			c.handOn(lines, reach)
 			return loans, nil
 		case w != nil && w.err != nil:
-			c.handOn(lines)
+			c.handOn(lines, reach)
 			return nil, w.err
 		case c.closed:
 			return nil, backend.ErrClosed
 		case ctx.Err() != nil:
-			c.handOn(lines)
+			c.handOn(lines, reach)
 			return nil, ctx.Err()
 		}
 		if w == nil {
-			w = &waiter{max: max, wake: make(chan struct{}, 1)}
+			w = &waiter{demand: min(max, maxDemand), wake: make(chan struct{}, 1)}
 		}
 		for i, l := range lines[:reach] {
 			l.enlist(w, i == reach-1 && reach < len(lines))
@@ -140,6 +140,10 @@ func (c *consumer) take(ctx context.Context, queues []string, max int) ([]*loan,
 		}
 	}
 }
+
+// maxDemand is how many messages are fetched for one Reserve at most. It takes
+// what there is, and so may be given more.
+const maxDemand = 1000
 
 // linesOf returns the lines of queues. The caller holds mu.
 func (c *consumer) linesOf(queues []string) []*line {
@@ -170,15 +174,19 @@ func collect(lines []*line, max int) (loans []*loan, reach int) {
 	return loans, len(lines)
 }
 
-// handOn lets others have what a Reserve leaves: those that wait, and if there
-// are none the broker, after a while. The caller holds mu.
-func (c *consumer) handOn(lines []*line) {
-	for _, l := range lines {
+// handOn lets others have what a Reserve leaves that has asked the first lines up
+// to reach: those that wait, and if there are none the broker, after a while. The
+// caller holds mu.
+func (c *consumer) handOn(lines []*line, reach int) {
+	now := time.Now()
+	for i, l := range lines {
 		l.wakeOne()
 		if l.needsCredit() {
 			l.nudge()
 		}
-		l.quiet = time.Now()
+		if i < reach {
+			l.asked = now
+		}
 		l.mayRest()
 	}
 }

@@ -44,19 +44,28 @@ func (b *Backend) Peek(ctx context.Context, queue string, state backend.State, o
 	case state != backend.Dead:
 		return nil, fmt.Errorf("%w: RabbitMQ does not show messages that are %v", backend.ErrUnsupported, state)
 	}
-	var entries []*backend.Entry
-	err := b.withDead(ctx, queue, func(v *viewing) error {
-		for v.seen < offset+limit && v.next() {
+	if limit > everything-offset {
+		limit = everything - offset
+	}
+	result := make(chan []*backend.Entry, 1)
+	if err := b.viewDead(ctx, queue, offset+limit, func(v *viewing) error {
+		var entries []*backend.Entry
+		for v.next() {
 			if v.seen > offset {
 				entries = append(entries, b.entry(queue, v.key, &v.message))
 			}
 		}
+		result <- entries
 		return v.err
-	}, offset+limit)
-	if err != nil {
+	}); err != nil {
 		return nil, err
 	}
-	return entries, nil
+	select {
+	case entries := <-result:
+		return entries, nil
+	default: // there was nothing to look at
+		return nil, nil
+	}
 }
 
 // entry is a dead message as a person sees it.
@@ -112,8 +121,9 @@ func (b *Backend) takeDead(ctx context.Context, queue string, keys []string, use
 	for _, key := range keys {
 		wanted[key] = true
 	}
-	taken := 0
-	err := b.withDead(ctx, queue, func(v *viewing) error {
+	result := make(chan int, 1)
+	err := b.viewDead(ctx, queue, everything, func(v *viewing) error {
+		defer func() { result <- v.taken }()
 		var found []amqp.Delivery
 		for len(found) < len(wanted) && v.next() {
 			if wanted[v.key] {
@@ -131,15 +141,18 @@ func (b *Backend) takeDead(ctx context.Context, queue string, keys []string, use
 			if backend.ErrorAt(failed, i) != nil {
 				continue
 			}
-			if err := v.ch.Ack(found[i].DeliveryTag, false); err != nil {
-				return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+			if err := v.takeAlso(&found[i]); err != nil {
+				return err
 			}
-			taken++
 		}
-		v.kept -= taken
 		return failed
-	}, all)
-	return taken, err
+	})
+	select {
+	case taken := <-result:
+		return taken, err
+	default: // there was nothing to look at, or it goes on without us
+		return 0, err
+	}
 }
 
 // keyOf returns the key of a dead message, and for one that somebody else has

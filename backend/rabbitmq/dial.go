@@ -47,6 +47,9 @@ func (l *link) dialHost(ctx context.Context, host string) (*connection, error) {
 	if err != nil {
 		stop()
 		raw.Close()
+		if ctx.Err() != nil { // whatever the client makes of that
+			err = ctx.Err()
+		}
 		return nil, explainDial(err, host, s)
 	}
 	return c, nil
@@ -65,7 +68,9 @@ func (l *link) shakeHands(ctx context.Context, raw net.Conn, host string) (*conn
 		}
 		raw = encrypted
 	}
-	c := &connection{wire: newWire(raw, heartbeats*s.heartbeat), host: host, lost: make(chan struct{})}
+	c := &connection{host: host, lost: make(chan struct{})}
+	c.wire = newWire(raw, heartbeats*s.heartbeat)
+	c.wire.blocked = func() bool { return c.blocked.Load() != nil }
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(s.name + " " + l.purpose)
 	var err error
@@ -83,6 +88,10 @@ func (l *link) shakeHands(ctx context.Context, raw net.Conn, host string) (*conn
 	if version, _ := c.Connection.Properties["version"].(string); isTooOld(version) {
 		c.abandon()
 		return nil, fmt.Errorf("%w: version %.20q; delays that lose nothing need 3.10 or later", backend.ErrUnsupported, version)
+	}
+	if size := c.Connection.Config.FrameSize; size > 0 && size < frameSize {
+		c.abandon()
+		return nil, fmt.Errorf("%w: a frame_max of %d; the headers of a buried job need %d", backend.ErrUnsupported, size, frameSize)
 	}
 	c.watch()
 	return c, nil
@@ -112,7 +121,7 @@ func explainDial(err error, host string, s *settings) error {
 	switch {
 	case errors.Is(err, backend.ErrUnsupported):
 		return fmt.Errorf("RabbitMQ at %s: %w", host, err)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: RabbitMQ at %s did not answer within %v (parameter timeout)", backend.ErrUnavailable, host, s.timeout.Round(time.Millisecond))
 	case errors.Is(err, amqp.ErrCredentials):
 		return fmt.Errorf("%w: RabbitMQ at %s refuses user %.100q or the password", backend.ErrUnavailable, host, s.user)

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,23 +14,30 @@ import (
 
 // addName puts a queue on the list of names.
 func (b *Backend) addName(ctx context.Context, queue string) error {
-	one := &publication{key: namesQueue, message: amqp.Publishing{
-		ContentType:  "text/plain",
-		DeliveryMode: amqp.Persistent,
-		Body:         []byte(queue),
-	}}
-	if err := b.publisher.publish(ctx, []*publication{one}); err != nil {
-		return err
+	for try := 0; ; try++ {
+		one := &publication{key: namesQueue, message: amqp.Publishing{
+			ContentType:  "text/plain",
+			DeliveryMode: amqp.Persistent,
+			Body:         []byte(queue),
+		}}
+		if err := b.publisher.publish(ctx, []*publication{one}); err != nil {
+			return err
+		}
+		if !errors.Is(one.err, errUnroutable) || try == mostDeleted {
+			return one.err
+		}
+		b.topology.forget(commonParts)
+		if err := b.topology.ensureCommon(); err != nil {
+			return err
+		}
 	}
-	return one.err
 }
 
 // Queues returns the names of the queues that this driver was ever told to use,
 // in this process or another, and that are there; see [backend.Inspector].
 func (b *Backend) Queues(ctx context.Context) ([]string, error) {
 	names := make(map[string]bool)
-	err := b.view(ctx, namesQueue, func(v *viewing) error {
-		gone := 0
+	err := b.view(ctx, namesQueue, everything, func(v *viewing) error {
 		for v.next() {
 			name := string(v.message.Body)
 			twice := names[name]
@@ -41,15 +49,13 @@ func (b *Backend) Queues(ctx context.Context) ([]string, error) {
 				names[name] = there
 			}
 			if twice || !names[name] {
-				if err := v.ch.Ack(v.message.DeliveryTag, false); err != nil {
-					return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+				if err := v.take(); err != nil {
+					return err
 				}
-				gone++
 			}
 		}
-		v.kept -= gone
 		return v.err
-	}, all)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -57,13 +63,37 @@ func (b *Backend) Queues(ctx context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(names)), nil
 }
 
+// exists reports whether there is a queue, or a dead set of it.
 func (b *Backend) exists(queue string) (bool, error) {
 	conn, err := b.consuming.get(b.life)
 	if err != nil {
 		return false, err
 	}
 	ready, err := readyIn(conn, queue)
+	if err == nil && ready < 0 {
+		ready, err = readyIn(conn, deadQueue(queue))
+	}
 	return ready >= 0, err
+}
+
+// count returns how many messages are ready in each of some queues, 0 for one
+// that there is not.
+func (b *Backend) count(ctx context.Context, queues ...string) ([]int64, error) {
+	return await(ctx, b, func() ([]int64, error) {
+		conn, err := b.consuming.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		counts := make([]int64, len(queues))
+		for i, queue := range queues {
+			ready, err := readyIn(conn, queue)
+			if err != nil {
+				return nil, err
+			}
+			counts[i] = int64(max(ready, 0))
+		}
+		return counts, nil
+	})
 }
 
 // Stats counts what is ready and what is dead. What is reserved or scheduled
@@ -76,21 +106,11 @@ func (b *Backend) Stats(ctx context.Context, queue string) (backend.Stats, error
 	if err := checkQueue(queue); err != nil {
 		return stats, err
 	}
-	var ready, dead int
-	err := b.await(ctx, func() error {
-		conn, err := b.consuming.get(ctx)
-		if err != nil {
-			return err
-		}
-		if ready, err = readyIn(conn, queue); err == nil {
-			dead, err = readyIn(conn, deadQueue(queue))
-		}
-		return err
-	})
+	counts, err := b.count(ctx, queue, deadQueue(queue))
 	if err != nil {
 		return stats, err
 	}
-	stats.Ready, stats.Dead = int64(max(ready, 0)), int64(max(dead, 0))
+	stats.Ready, stats.Dead = counts[0], counts[1]
 	return stats, nil
 }
 
@@ -99,17 +119,9 @@ func (b *Backend) Check(ctx context.Context) ([]string, error) {
 	if err := b.usable(ctx); err != nil {
 		return nil, err
 	}
-	var lost int
-	err := b.await(ctx, func() error {
-		conn, err := b.consuming.get(ctx)
-		if err == nil {
-			lost, err = readyIn(conn, undeliverable)
-		}
-		return err
-	})
-	var warnings []string
-	if lost > 0 {
-		warnings = append(warnings, fmt.Sprintf("queue %q of RabbitMQ holds %d delayed jobs whose own queues were deleted while they waited; move those there that are still to run, and delete the others", undeliverable, lost))
+	counts, err := b.count(ctx, undeliverable)
+	if err != nil || counts[0] == 0 {
+		return nil, err
 	}
-	return warnings, err
+	return []string{fmt.Sprintf("queue %q of RabbitMQ holds %d delayed jobs whose own queues were deleted while they waited; move those there that are still to run, and delete the others", undeliverable, counts[0])}, nil
 }

@@ -132,7 +132,7 @@ func delays() []time.Duration {
 		level := time.Second << n
 		all = append(all, level-1, level, level+1)
 	}
-	for n := range 1000 { // short ones as often as long ones
+	for n := range 200 { // short ones as often as long ones
 		all = append(all, rand.N(time.Second<<(n%25)), rand.N(longest))
 	}
 	return all

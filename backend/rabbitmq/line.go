@@ -23,8 +23,10 @@ type line struct {
 	// has sent all there are: some credit was left ever since.
 	empty bool
 
-	quiet    time.Time     // since when nobody has asked
+	asked    time.Time     // when somebody has last asked
+	kept     time.Time     // since when there is something in free
 	timer    *time.Timer   // of the rest; nil unless it is set
+	restAt   time.Time     // when that ends
 	resting  bool          // the consumers are to be ended
 	look     time.Time     // when to look again whether the queue is empty
 	stumbled time.Time     // when the queue was last declared again
@@ -32,10 +34,15 @@ type line struct {
 	work     chan struct{} // of capacity 1: there may be something to do
 }
 
-// restAfter is how long a message that was fetched waits for somebody to ask for
-// it, before it is given back for others to take. A worker that has room asks
-// within microseconds.
-const restAfter = 50 * time.Millisecond
+const (
+	// restAfter is how long a message that was fetched waits for somebody to ask
+	// for it, before it is given back for others to take. A worker that has room
+	// asks within microseconds.
+	restAfter = 50 * time.Millisecond
+
+	// endAfter is how long a consumer waits with nothing to give to anybody.
+	endAfter = time.Second
+)
 
 func newLine(c *consumer, queue string) *line {
 	return &line{consumer: c, queue: queue, work: make(chan struct{}, 1)}
@@ -67,6 +74,9 @@ func (l *line) came(ch *channel, from *subscription, messages int) {
 
 // put adds messages to the line. The caller holds consumer.mu.
 func (l *line) put(loans []*loan) {
+	if len(l.free) == 0 {
+		l.kept = time.Now()
+	}
 	l.free = append(l.free, loans...)
 	if l.curious > 0 {
 		l.nudge() // who waits for that need not be sure any more
@@ -78,7 +88,7 @@ func (l *line) put(loans []*loan) {
 // enlist adds a waiter. The caller holds consumer.mu.
 func (l *line) enlist(w *waiter, curious bool) {
 	l.waiting = append(l.waiting, w)
-	l.demand += w.max
+	l.demand += w.demand
 	if curious {
 		l.curious++
 		w.curious = l
@@ -95,7 +105,7 @@ func (l *line) strike(w *waiter) {
 		return
 	}
 	l.waiting = slices.Delete(l.waiting, i, i+1)
-	l.demand -= w.max
+	l.demand -= w.demand
 	if w.curious == l {
 		l.curious--
 		w.curious = nil
@@ -129,20 +139,36 @@ func (l *line) room() int {
 // asked for. The caller holds consumer.mu.
 func (l *line) needsCredit() bool { return 2*(l.room()+len(l.free)) < l.demand }
 
-// hoards reports whether the line keeps messages from others, or is about to,
-// that nobody has asked for, or has a channel for nothing. The caller holds
-// consumer.mu.
-func (l *line) hoards() bool {
-	return l.demand == 0 && l.channel != nil && (len(l.free) > 0 || l.room() > 0 || l.channel.unsettled == 0)
+// hoards reports whether the line keeps messages from others that nobody has
+// asked for, or is about to, or has a channel for nothing; and since when. The
+// caller holds consumer.mu.
+func (l *line) hoards() (until time.Time, hoards bool) {
+	switch {
+	case l.demand > 0 || l.channel == nil || l.consumer.closed:
+		return time.Time{}, false
+	case len(l.free) > 0 && l.kept.After(l.asked):
+		return l.kept.Add(restAfter), true
+	case len(l.free) > 0:
+		return l.asked.Add(restAfter), true
+	case l.room() > 0 || l.channel.unsettled == 0:
+		return l.asked.Add(endAfter), true
+	}
+	return time.Time{}, false
 }
 
 // mayRest sets the timer after which a line that hoards is put to rest. The
 // caller holds consumer.mu.
 func (l *line) mayRest() {
-	if l.timer == nil && l.hoards() {
-		l.quiet = time.Now()
-		l.timer = time.AfterFunc(restAfter, l.rest)
+	at, hoards := l.hoards()
+	if !hoards || l.timer != nil && !at.Before(l.restAt) {
+		return
 	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	wait := max(time.Until(at), lookAgain) // it may have been tried just now
+	l.restAt = time.Now().Add(wait)
+	l.timer = time.AfterFunc(wait, l.rest)
 }
 
 // rest is called by the timer.
@@ -150,12 +176,12 @@ func (l *line) rest() {
 	c := l.consumer
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l.timer = nil
-	if !l.hoards() || c.closed {
-		return
+	if time.Now().Before(l.restAt) {
+		return // it was set anew
 	}
-	if left := restAfter - time.Since(l.quiet); left > 0 {
-		l.timer = time.AfterFunc(left, l.rest)
+	l.timer = nil
+	if at, hoards := l.hoards(); !hoards || time.Now().Before(at) {
+		l.mayRest()
 		return
 	}
 	l.resting = true

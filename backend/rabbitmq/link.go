@@ -54,7 +54,6 @@ const (
 
 // supervise keeps the link up until the backend is closed, from first on.
 func (l *link) supervise(first *connection) {
-	l.set(first, nil)
 	for current := first; current != nil; current = l.dialAgain() {
 		select {
 		case <-current.lost:
@@ -105,9 +104,7 @@ func (l *link) set(c *connection, err error) bool {
 func (l *link) get(ctx context.Context) (*connection, error) {
 	var timeout <-chan time.Time
 	for {
-		l.mu.Lock()
-		current, err, changed := l.current, l.err, l.changed
-		l.mu.Unlock()
+		current, changed, err := l.look()
 		if current != nil {
 			return current, nil
 		}
@@ -128,11 +125,23 @@ func (l *link) get(ctx context.Context) (*connection, error) {
 	}
 }
 
-// peek returns the connection, nil if there is none.
-func (l *link) peek() *connection {
+// look returns the connection, nil if there is none that is good; then also why,
+// and what is closed when that changes.
+func (l *link) look() (current *connection, changed <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.current
+	if l.current != nil && l.current.IsClosed() { // supervise is about to notice
+		return nil, l.changed, errJustLost
+	}
+	return l.current, l.changed, l.err
+}
+
+var errJustLost = errors.New("the connection was lost just now")
+
+// peek returns the connection, nil if there is none.
+func (l *link) peek() *connection {
+	current, _, _ := l.look()
+	return current
 }
 
 // watch notes what the broker says of c, until it is lost.
@@ -157,16 +166,6 @@ func (c *connection) watch() {
 		}
 		close(c.lost)
 	}()
-}
-
-// isLost reports whether the connection is known to be lost.
-func (c *connection) isLost() bool {
-	select {
-	case <-c.lost:
-		return true
-	default:
-		return false
-	}
 }
 
 // abandon ends the connection without waiting for anybody.

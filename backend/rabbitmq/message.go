@@ -20,7 +20,6 @@ const (
 
 	headerFailure = "gofer-failure" // of the dead: backend.Failure as JSON
 	headerKey     = "gofer-key"     // of the dead: backend.Entry.Key
-	headerQueue   = "gofer-queue"   // of the list of names: one
 )
 
 // headerCount is where a quorum queue tells how often a message came back.
@@ -30,9 +29,11 @@ const (
 	// maxShort is the length of short strings in AMQP: most properties.
 	maxShort = 255
 
-	// maxShown is how much of a job's headers, and of the failure of a dead one,
-	// is written beside the body. All headers of AMQP share one frame.
+	// All headers of a message share one frame of AMQP, which is frameSize. maxShown
+	// is how much of it a job's own headers may have, maxCopied those that others
+	// have written, and maxFailure the failure of a dead one.
 	maxShown   = 8 << 10
+	maxCopied  = 48 << 10
 	maxFailure = 64 << 10
 )
 
@@ -43,7 +44,7 @@ func publishing(m *backend.Message, body []byte) amqp.Publishing {
 		Headers:      shownHeaders(m),
 		ContentType:  "application/json",
 		DeliveryMode: amqp.Persistent,
-		Priority:     uint8(m.Priority), // it is in the limits
+		Priority:     uint8(min(max(m.Priority, 0), math.MaxUint8)),
 		MessageId:    short(m.ID),
 		Timestamp:    m.EnqueuedAt,
 		Type:         short(m.Kind),
@@ -97,13 +98,19 @@ func short(text string) string {
 // what has done its work: where else it went, who was allowed to write it, and
 // when it would have expired.
 func again(d *amqp.Delivery, headers amqp.Table) amqp.Publishing {
+	size := 0
 	for name, value := range d.Headers {
-		if !isReserved(name) {
-			if headers == nil {
-				headers = make(amqp.Table)
-			}
-			headers[name] = value
+		one := amqp.Table{name: value}
+		if isReserved(name) || one.Validate() != nil { // the client reads more types than it writes
+			continue
 		}
+		if size += sizeOf(one); size > maxCopied {
+			break
+		}
+		if headers == nil {
+			headers = make(amqp.Table)
+		}
+		headers[name] = value
 	}
 	return amqp.Publishing{
 		Headers:         headers,
@@ -120,6 +127,34 @@ func again(d *amqp.Delivery, headers amqp.Table) amqp.Publishing {
 		Body:            d.Body,
 	}
 }
+
+// sizeOf returns about how many bytes a value of a header has on the wire, and not
+// less.
+func sizeOf(value any) int {
+	const overhead = 16 // its type, its length, a number
+	switch v := value.(type) {
+	case string:
+		return overhead + len(v)
+	case []byte:
+		return overhead + len(v)
+	case []any:
+		size := overhead
+		for _, one := range v {
+			size += sizeOf(one)
+		}
+		return size
+	case amqp.Table:
+		size := overhead
+		for name, one := range v {
+			size += overhead + len(name) + sizeOf(one)
+		}
+		return size
+	}
+	return overhead
+}
+
+// maxAttempt is the highest that the envelope of a message can have.
+const maxAttempt = 1 << 30
 
 // countOf is how often d was handed out before without being settled.
 func countOf(d *amqp.Delivery) int {
@@ -144,7 +179,7 @@ func number(value any) int {
 	case uint8:
 		n = int64(v)
 	}
-	return int(min(max(n, 0), math.MaxInt32))
+	return int(min(max(n, 0), maxAttempt))
 }
 
 // decode reads a message. Its ID is that of the body, or else the property, or

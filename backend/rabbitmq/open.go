@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -91,6 +92,9 @@ func parse(u *url.URL) (s settings, err error) {
 		s.password, _ = u.User.Password()
 	}
 	s.vhost = cmp.Or(strings.TrimPrefix(u.Path, "/"), s.vhost)
+	if len(s.vhost) > maxShort {
+		return s, fmt.Errorf("%w: the virtual host, the path of the URL, has %d bytes; AMQP has at most %d", backend.ErrInvalid, len(s.vhost), maxShort)
+	}
 	s.hosts, err = hosts.WithPorts(strings.Split(u.Host, ","), port)
 	return s, err
 }
@@ -105,8 +109,8 @@ func (s settings) check(kind string) error {
 		return fmt.Errorf("%w: quorum queues have no strict priorities; write type=classic&max-priority=%d", backend.ErrInvalid, s.maxPriority)
 	case s.timeout <= 0:
 		return fmt.Errorf("%w: the timeout is not positive", backend.ErrInvalid)
-	case s.heartbeat < time.Second || s.heartbeat%time.Second != 0:
-		return fmt.Errorf("%w: a heartbeat of %v; AMQP has whole seconds, at least 1s", backend.ErrInvalid, s.heartbeat)
+	case s.heartbeat < time.Second || s.heartbeat%time.Second != 0 || s.heartbeat/time.Second > math.MaxUint16:
+		return fmt.Errorf("%w: a heartbeat of %v; AMQP has whole seconds, at least 1s and at most %ds", backend.ErrInvalid, s.heartbeat, math.MaxUint16)
 	}
 	return nil
 }

@@ -22,9 +22,9 @@ import (
 	"github.com/goferhq/queue/backend"
 )
 
-// late is by how much the end of a call may be late: it is what the contract of
-// the drivers allows.
-const late = 500 * time.Millisecond
+// late is by how much the end of a call may be late: half a second by the contract
+// of the drivers, and as much again for a machine that has other things to do.
+const late = time.Second
 
 func TestTheServerIsToldWhatTheURLSays(t *testing.T) {
 	program := filepath.Base(os.Args[0])
@@ -114,9 +114,9 @@ func TestAURLThatIsWrongSaysHow(t *testing.T) {
 		"amqp://h?timeout=0s":                        "timeout",
 		"amqp://h?timeout=-1s":                       "timeout",
 		"amqp://h?heartbeat=often":                   "heartbeat",
-		"amqp://h?heartbeat=0s":                      "at least 1s",
-		"amqp://h?heartbeat=-1s":                     "at least 1s",
-		"amqp://h?heartbeat=999ms":                   "at least 1s",
+		"amqp://h?heartbeat=0s":                      "whole seconds",
+		"amqp://h?heartbeat=-1s":                     "whole seconds",
+		"amqp://h?heartbeat=999ms":                   "whole seconds",
 		"amqp://h?heartbeat=1500ms":                  "whole seconds",
 		"amqp://h?heartbeat=10s&heartbeat=20s":       "twice",
 		"amqp://h?connection_name=a&connection_name": "twice",
@@ -393,6 +393,17 @@ func TestAVersionThatIsTooOldIsUnsupported(t *testing.T) {
 	}
 }
 
+// The headers of a buried job need the room that RabbitMQ has by default.
+func TestAServerWithFramesThatAreTooSmallIsUnsupported(t *testing.T) {
+	s := serve(t, manners{frame: 8 << 10})
+	if err := refused(t.Context(), t, "amqp://ann:geheim@"+s.address); !errors.Is(err, backend.ErrUnsupported) || !strings.Contains(err.Error(), "frame_max") {
+		t.Errorf("got %v, want ErrUnsupported and the name of the setting", err)
+	}
+	for _, frame := range []uint32{maxFrame, 1 << 20} {
+		opened(t, "amqp://"+serve(t, manners{frame: frame}).address).Close()
+	}
+}
+
 func TestWhatDoesNotSpeakAMQPIsUnavailable(t *testing.T) {
 	for what, says := range map[string]string{
 		"a web server":            "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
@@ -424,11 +435,9 @@ func TestWhatDoesNotSpeakAMQPIsUnavailable(t *testing.T) {
 	}
 }
 
-// Heartbeats are no answer: RabbitMQ sends them also while it reads nothing from
-// a connection, since it is short of memory.
-func TestCloseDoesNotWaitForAServerThatOnlyBeats(t *testing.T) {
-	s := serve(t, manners{mute: connectionClose + 1, beats: 20 * time.Millisecond})
-	b := opened(t, "amqp://"+s.address)
+// closes fails the test unless Close ends in time, whatever the server does.
+func closes(t *testing.T, s *server, b backend.Backend) {
+	t.Helper()
 	closed := make(chan struct{})
 	go func() {
 		b.Close()
@@ -436,21 +445,23 @@ func TestCloseDoesNotWaitForAServerThatOnlyBeats(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(2 * late):
-		t.Errorf("it still waits after %v", 2*late)
+	case <-time.After(late):
+		t.Errorf("Close still waits after %v", late)
 		s.hangUp()
 		<-closed
 	}
 }
 
 func TestCloseDoesNotWaitForAServerThatSaysNothing(t *testing.T) {
-	s := serve(t, manners{mute: connectionClose + 1})
-	b := opened(t, "amqp://"+s.address)
-	start := time.Now()
-	b.Close()
-	if passed := time.Since(start); passed > late {
-		t.Errorf("it took %v", passed)
-	}
+	s := serve(t, manners{mute: connectionCloseOK})
+	closes(t, s, opened(t, "amqp://"+s.address))
+}
+
+// Heartbeats are no answer: RabbitMQ sends them also while it reads nothing from
+// a connection, since it is short of memory.
+func TestCloseDoesNotWaitForAServerThatOnlyBeats(t *testing.T) {
+	s := serve(t, manners{mute: connectionCloseOK, beats: 20 * time.Millisecond})
+	closes(t, s, opened(t, "amqp://"+s.address))
 }
 
 // identity is a certificate that signs itself, for hosts, and the files of it.

@@ -21,31 +21,25 @@ func parsed(t *testing.T, address string) (settings, error) {
 
 func TestEveryFormOfTheHostsIsRead(t *testing.T) {
 	for address, want := range map[string][]string{
-		"amqp://":                          {"localhost:5672"},
-		"amqp:///mail":                     {"localhost:5672"},
-		"amqp://example.org":               {"example.org:5672"},
-		"amqp://example.org/":              {"example.org:5672"},
-		"amqp://:7000":                     {"localhost:7000"},
-		"amqp://ann:secret@:7000/mail":     {"localhost:7000"},
-		"amqp://127.0.0.1":                 {"127.0.0.1:5672"},
-		"amqp://[::1]":                     {"[::1]:5672"},
-		"amqp://[::1]:7000":                {"[::1]:7000"},
-		"amqp://a,b":                       {"a:5672", "b:5672"},
-		"amqp://a,b:7000":                  {"a:5672", "b:7000"},
-		"amqp://a:1,b:65535,c:3/mail":      {"a:1", "b:65535", "c:3"},
-		"amqp://a,a:2":                     {"a:5672", "a:2"},
-		"amqps://":                         {"localhost:5671"},
-		"amqps://example.org/mail":         {"example.org:5671"},
-		"amqps://a,b:5672":                 {"a:5671", "b:5672"},
-		"amqps://ann:secret@a:1,b:2/%2F?x": nil, // it is of the parameter
+		"amqp://":                        {"localhost:5672"},
+		"amqp:///mail":                   {"localhost:5672"},
+		"amqp://example.org":             {"example.org:5672"},
+		"amqp://example.org/":            {"example.org:5672"},
+		"amqp://:7000":                   {"localhost:7000"},
+		"amqp://ann:secret@:7000/mail":   {"localhost:7000"},
+		"amqp://127.0.0.1":               {"127.0.0.1:5672"},
+		"amqp://[::1]":                   {"[::1]:5672"},
+		"amqp://[::1]:7000":              {"[::1]:7000"},
+		"amqp://a,b":                     {"a:5672", "b:5672"},
+		"amqp://a,b:7000":                {"a:5672", "b:7000"},
+		"amqp://a:1,b:65535,c:3/mail":    {"a:1", "b:65535", "c:3"},
+		"amqp://a,a:2":                   {"a:5672", "a:2"},
+		"amqps://":                       {"localhost:5671"},
+		"amqps://example.org/mail":       {"example.org:5671"},
+		"amqps://a,b:5672":               {"a:5671", "b:5672"},
+		"amqps://ann:secret@a:1,b:2/%2F": {"a:1", "b:2"},
 	} {
 		s, err := parsed(t, address)
-		if want == nil {
-			if err == nil {
-				t.Errorf("%s: it was taken", address)
-			}
-			continue
-		}
 		if err != nil || !slices.Equal(s.hosts, want) {
 			t.Errorf("%s: got %v, %v, want %v", address, s.hosts, err, want)
 		}

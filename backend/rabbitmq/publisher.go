@@ -21,6 +21,8 @@ type publisher struct {
 	mu      sync.Mutex
 	waiting []*publication // guarded by mu: not written yet
 	work    chan struct{}  // of capacity 1: some are waiting
+
+	sizes sizes
 }
 
 // publication is a message on its way.
@@ -34,8 +36,9 @@ type publication struct {
 
 // batch is what one call publishes.
 type batch struct {
-	left atomic.Int32  // publications without an outcome
-	done chan struct{} // closed when there are none left
+	open      atomic.Int32  // publications without an outcome
+	done      chan struct{} // closed when there are none
+	abandoned atomic.Bool   // its caller has left
 }
 
 // Outcomes of a publication.
@@ -92,7 +95,7 @@ func (p *publisher) once(ctx context.Context, all []*publication) error {
 		return nil
 	}
 	b := &batch{done: make(chan struct{})}
-	b.left.Store(int32(len(all)))
+	b.open.Store(int32(len(all)))
 	for _, one := range all {
 		one.batch, one.err = b, nil
 	}
@@ -103,38 +106,50 @@ func (p *publisher) once(ctx context.Context, all []*publication) error {
 	case p.work <- struct{}{}:
 	default:
 	}
-	select {
-	case <-b.done:
-		return nil
-	case <-ctx.Done():
-		p.withdraw(b)
-		if b := conn.blocked.Load(); b != nil {
-			return fmt.Errorf("%w: RabbitMQ takes no messages at present: %s", ctx.Err(), b.reason)
+	lost := conn.lost
+	for {
+		select {
+		case <-b.done:
+			return nil
+		case <-lost: // what has not been written is for another connection, if there is one
+			for _, one := range p.withdraw(b) {
+				one.conclude(errNotWritten)
+			}
+			lost = nil
+		case <-ctx.Done():
+			b.abandoned.Store(true)
+			p.withdraw(b)
+			if b := conn.blocked.Load(); b != nil {
+				return fmt.Errorf("%w: RabbitMQ takes no messages at present: %s", ctx.Err(), b.reason)
+			}
+			return ctx.Err()
+		case <-p.link.backend.life.Done():
+			return backend.ErrClosed
 		}
-		return ctx.Err()
-	case <-p.link.backend.life.Done():
-		return backend.ErrClosed
 	}
 }
 
-// withdraw takes back what has not been written of a batch.
-func (p *publisher) withdraw(b *batch) {
+// withdraw takes back, and returns, what has not been written of a batch.
+func (p *publisher) withdraw(b *batch) (withdrawn []*publication) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	kept := p.waiting[:0]
 	for _, one := range p.waiting {
-		if one.batch != b {
+		if one.batch == b {
+			withdrawn = append(withdrawn, one)
+		} else {
 			kept = append(kept, one)
 		}
 	}
 	clear(p.waiting[len(kept):])
 	p.waiting = kept
+	return withdrawn
 }
 
 // conclude notes how it went.
 func (one *publication) conclude(err error) {
 	one.err = err
-	if one.batch.left.Add(-1) == 0 {
+	if one.batch.open.Add(-1) == 0 {
 		close(one.batch.done)
 	}
 }
@@ -144,14 +159,13 @@ func (p *publisher) run() {
 	life := p.link.backend.life
 	for life.Err() == nil {
 		conn, err := p.link.get(life)
-		if err != nil {
-			continue // it has waited
+		if err != nil { // for a while
+			p.returnAll()
+			continue
 		}
-		s, err := openStream(conn, p.tooLarge)
+		s, err := openStream(conn, &p.sizes)
 		if err != nil {
-			if !conn.isLost() { // or the next try would be the same at once
-				conn.abandon()
-			}
+			conn.abandon() // or the next try would be the same at once
 			<-conn.lost
 			continue
 		}
@@ -179,10 +193,6 @@ func (p *publisher) feed(s *stream) {
 		clear(batch)
 	}
 }
-
-// tooLarge notes what the broker takes: larger messages are refused here, since
-// each that it refuses costs a channel.
-func (p *publisher) tooLarge(most int64) { p.link.backend.maxBody.Store(most) }
 
 // returnAll gives what has not been written back to its callers, who find out
 // whether there is a connection again.

@@ -33,7 +33,7 @@ func (b *Backend) Push(ctx context.Context, messages []*backend.Message) error {
 // parcel is a message with the queue that it is for.
 type parcel struct {
 	publication
-	queue string // what the queue must be there for
+	queue string // the one that must be there
 	delay int64  // in seconds
 }
 
@@ -71,7 +71,7 @@ func (p *parcel) put(b *Backend, queue string, delay time.Duration, message amqp
 	if p.delay > 0 {
 		p.exchange, p.key = delayRoute(queue, p.delay)
 	}
-	if most := int(b.maxBody.Load()); len(message.Body) > most {
+	if most := b.publisher.sizes.most.Load(); most > 0 && int64(len(message.Body)) > most {
 		p.err = fmt.Errorf("%w: job %s of kind %.100q has %d bytes, RabbitMQ takes %d (its setting max_message_size)",
 			backend.ErrTooLarge, message.MessageId, message.Type, len(message.Body), most)
 	}
@@ -101,11 +101,18 @@ func (b *Backend) store(ctx context.Context, all []parcel) error {
 			if !errors.Is(p.err, errUnroutable) || try == mostDeleted {
 				continue
 			}
-			b.topology.forget(p.queue)
-			b.topology.forget(theLadder)
+			b.topology.forget(p.queue, deadQueue(p.queue), theLadder, commonParts)
 			again = append(again, p)
 		}
 		todo = again
+	}
+	for i := range all {
+		switch p := &all[i]; {
+		case errors.Is(p.err, errUnroutable):
+			p.err = fmt.Errorf("%w: %w: %q, which is deleted again and again", backend.ErrUnavailable, errUnroutable, p.key)
+		case errors.Is(p.err, errRefused):
+			p.err = fmt.Errorf("job for queue %q: %w", p.queue, p.err)
+		}
 	}
 	return nil
 }
@@ -133,10 +140,14 @@ func (b *Backend) storeOnce(ctx context.Context, all []*parcel) error {
 }
 
 func (b *Backend) ensure(ctx context.Context, p *parcel) error {
-	if err := b.topology.ensure(ctx, p.queue); err != nil || p.delay == 0 {
-		return err
+	err := b.topology.ensure(ctx, p.queue)
+	if err == nil {
+		err = b.topology.ensureDead(ctx, p.queue)
 	}
-	return b.topology.ensureLadder(ctx)
+	if err == nil && p.delay > 0 {
+		err = b.topology.ensureLadder(ctx)
+	}
+	return err
 }
 
 // checkMessage returns why m cannot be stored.

@@ -15,7 +15,6 @@ import (
 type Backend struct {
 	settings settings
 	host     atomic.Uint32 // the one to dial first
-	maxBody  atomic.Int64  // bytes
 
 	// Messages are published over one connection and consumed over another: the
 	// broker stops reading from a connection that publishes when it runs short
@@ -26,7 +25,7 @@ type Backend struct {
 	publisher publisher
 	topology  topology
 	consumer  consumer
-	deadSets  deadSets
+	turns     turns
 	losses    losses.Listeners
 
 	life    context.Context // ends with Close
@@ -48,7 +47,6 @@ var _ interface {
 func newBackend(s settings) *Backend {
 	b := &Backend{settings: s}
 	b.life, b.die = context.WithCancel(context.Background())
-	b.maxBody.Store(backend.MaxEnvelope)
 	b.publishing = &link{backend: b, purpose: "publishing"}
 	b.consuming = &link{backend: b, purpose: "consuming"}
 	b.publisher = publisher{link: b.publishing, work: make(chan struct{}, 1)}
@@ -59,8 +57,12 @@ func newBackend(s settings) *Backend {
 
 // Limits returns what the queues can hold and do.
 func (b *Backend) Limits() backend.Limits {
+	most := int64(backend.MaxEnvelope)
+	if told := b.publisher.sizes.most.Load(); told > 0 {
+		most = min(most, told)
+	}
 	return backend.Limits{
-		MaxBody:     int(b.maxBody.Load()),
+		MaxBody:     int(most),
 		MaxDelay:    maxDelay,
 		MaxPriority: b.settings.maxPriority,
 	}
@@ -85,19 +87,27 @@ func (b *Backend) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// await calls f, which knows of no context, and returns its error, or that of
-// ctx when it ends before. f then goes on by itself: until the broker answers,
-// or the connection is lost.
-func (b *Backend) await(ctx context.Context, f func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- f() }()
+// await calls f, which knows of no context, and returns what it does, or the
+// error of ctx when that ends before. f then goes on by itself: until the broker
+// answers, or the connection is lost.
+func await[T any](ctx context.Context, b *Backend, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	var none T
 	select {
-	case err := <-done:
-		return err
+	case r := <-done:
+		return r.value, r.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return none, ctx.Err()
 	case <-b.life.Done():
-		return backend.ErrClosed
+		return none, backend.ErrClosed
 	}
 }
 

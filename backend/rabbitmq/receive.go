@@ -60,7 +60,7 @@ func (l *line) arrived(ch *channel, from *subscription, batch []amqp.Delivery) {
 			loans = append(loans, one)
 		}
 	}
-	ch.see(batch)
+	ch.see(all)
 	c.mu.Lock()
 	if !ch.lost.Load() {
 		l.came(ch, from, len(batch))

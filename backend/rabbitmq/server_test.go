@@ -2,6 +2,7 @@ package rabbitmq_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -30,6 +31,7 @@ const (
 	connectionOpen    = 10<<16 | 40
 	connectionOpenOK  = 10<<16 | 41
 	connectionClose   = 10<<16 | 50
+	connectionCloseOK = 10<<16 | 51
 	channelOpen       = 20<<16 | 10
 	exchangeDeclare   = 40<<16 | 10
 	exchangeBind      = 40<<16 | 30
@@ -54,6 +56,7 @@ const (
 // manners are how a server differs from one that answers all that it is asked.
 type manners struct {
 	version string        // of RabbitMQ
+	frame   uint32        // the largest frame that it proposes, maxFrame by default
 	mute    uint32        // the method from which on it says nothing
 	curt    uint32        // the method after which it hangs up
 	refused uint32        // the method that it answers by closing the connection
@@ -288,7 +291,7 @@ func (c *client) method(channel uint16, arguments fields) bool {
 		if _, identity, found := strings.Cut(arguments.cutLong(), "\x00"); found {
 			me.user, me.password, _ = strings.Cut(identity, "\x00")
 		}
-		return c.answer(connectionTune, fields{}.number(2047, 2).number(maxFrame, 4).number(60, 2))
+		return c.answer(connectionTune, fields{}.number(2047, 2).number(uint64(cmp.Or(s.manners.frame, maxFrame)), 4).number(60, 2))
 	case connectionTuneOK:
 		arguments.cut(6)
 		me.heartbeat = uint16(arguments.cut(2))
@@ -297,7 +300,7 @@ func (c *client) method(channel uint16, arguments fields) bool {
 		me.vhost = arguments.cutShort()
 		return c.answer(connectionOpenOK, fields{0})
 	case connectionClose:
-		return c.answer(connectionClose+1, nil)
+		return c.answer(connectionCloseOK, nil)
 	case exchangeDeclare, exchangeBind, queueDeclare, queueBind:
 		silent = s.topology.declare(s.t, method, arguments)
 	case basicPublish:

@@ -89,13 +89,15 @@ func (b *Backend) replaceBy(fill func(*parcel, *claim)) func(claims []claim) (wo
 
 // replace stores parcels and then acks the deliveries that they replace.
 func (b *Backend) replace(all []parcel, claims []claim) {
-	err := b.store(b.life, all)
-	stored := make([]claim, 0, len(claims))
-	for i := range claims {
-		if claims[i].err = all[i].err; err != nil {
+	if err := b.store(b.life, all); err != nil {
+		for i := range claims {
 			claims[i].err = err
 		}
-		if claims[i].err == nil {
+		return
+	}
+	stored := make([]claim, 0, len(claims))
+	for i := range claims {
+		if claims[i].err = all[i].err; claims[i].err == nil {
 			stored = append(stored, claims[i])
 		}
 	}
@@ -145,11 +147,8 @@ func (b *Backend) giveBack(ch *channel, loans []*loan) {
 	if len(loans) == 0 {
 		return
 	}
-	if conn := b.publishing.peek(); conn != nil && conn.blocked.Load() == nil {
-		loans = b.putBack(ch, loans)
-	}
-	if len(loans) > 0 {
-		ch.nack(loans)
+	if left := b.putBack(ch, loans); len(left) > 0 {
+		ch.nack(left)
 	}
 }
 
@@ -169,16 +168,21 @@ func (b *Backend) recount(ch *channel, loans []*loan) {
 }
 
 // putBack stores the messages of loans again, acks them, and returns those that
-// could not be stored.
+// could not be stored: all of them while the broker is known to take none.
 func (b *Backend) putBack(ch *channel, loans []*loan) (left []*loan) {
+	if conn := b.publishing.peek(); conn == nil || conn.blocked.Load() != nil {
+		return loans
+	}
 	all := make([]parcel, len(loans))
 	for i, l := range loans {
 		all[i].put(b, ch.line.queue, 0, l.again())
 	}
-	err := b.store(b.life, all)
+	if b.store(b.life, all) != nil {
+		return nil // it is open which of them are, and the backend is closed
+	}
 	stored := make([]*loan, 0, len(loans))
 	for i, l := range loans {
-		if err != nil || all[i].err != nil {
+		if all[i].err != nil {
 			left = append(left, l)
 		} else {
 			stored = append(stored, l)

@@ -3,7 +3,9 @@ package rabbitmq
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -14,26 +16,35 @@ import (
 // fewer it waits for us; more only wait there.
 const window = 1000
 
+// sizes is what is known of how large a body may be.
+type sizes struct {
+	taken atomic.Int64 // the largest that the broker has taken; see stream.number
+	most  atomic.Int64 // the largest that it takes, by its own word; 0: it has not said
+}
+
+// harmless is the size of a body up to which the broker is taken to take it.
+const harmless = 64 << 10
+
 // stream is a channel that publishes. The broker confirms each message by its
 // number on the channel, in any order.
 type stream struct {
-	conn *connection
-	ch   *amqp.Channel
-	over chan struct{} // closed when nothing is to be written to it any more
-
-	tooLarge func(most int64) // called when a message was larger than the broker takes
+	conn  *connection
+	ch    *amqp.Channel
+	sizes *sizes
+	over  chan struct{} // closed when nothing is to be written to it any more
 
 	mu      sync.Mutex
-	changed sync.Cond      // on mu: there is room in the window, or the stream has ended
+	changed sync.Cond      // on mu: something below has
 	sent    []*publication // guarded by mu: by number, from first on; nil: concluded
 	first   uint64         // guarded by mu
 	open    int            // guarded by mu: without an outcome
-	ended   bool           // guarded by mu
+	large   *publication   // guarded by mu: larger than what the broker has taken so far
 
+	ended    bool // guarded by mu: over is closed, and all is concluded
 	replaced bool // guarded by mu: over is closed, and it ends when all is concluded
 }
 
-func openStream(conn *connection, tooLarge func(most int64)) (*stream, error) {
+func openStream(conn *connection, sizes *sizes) (*stream, error) {
 	ch, err := conn.Channel()
 	if err != nil {
 		return nil, err
@@ -41,7 +52,7 @@ func openStream(conn *connection, tooLarge func(most int64)) (*stream, error) {
 	if err := ch.Confirm(false); err != nil {
 		return nil, err
 	}
-	s := &stream{conn: conn, ch: ch, over: make(chan struct{}), tooLarge: tooLarge, first: 1}
+	s := &stream{conn: conn, ch: ch, sizes: sizes, over: make(chan struct{}), first: 1}
 	s.changed.L = &s.mu
 	// A message that is returned is confirmed after that. Without buffers the
 	// one is known here before the other is.
@@ -59,7 +70,7 @@ func (s *stream) write(batch []*publication) {
 	s.conn.wire.hold()
 	defer s.conn.wire.flow()
 	for _, one := range batch {
-		if !s.number(one) {
+		if one.batch.abandoned.Load() || !s.number(one) {
 			one.conclude(errNotWritten)
 			continue
 		}
@@ -69,40 +80,62 @@ func (s *stream) write(batch []*publication) {
 		}
 		if errors.Is(err, amqp.ErrClosed) {
 			err = errNotWritten
+		} else {
+			err = fmt.Errorf("%w: %w", errLostConfirm, err)
 		}
 		s.fail(one, err)
 	}
 }
 
-// number gives a publication its number, and waits for room in the window. It
-// returns false when the stream has ended.
+// number gives a publication its number, when it may be written. It returns false
+// when nothing may be any more.
 func (s *stream) number(one *publication) bool {
-	if b := s.conn.blocked.Load(); b != nil {
-		// It would read no more than what is on its way.
-		s.conn.wire.flow()
-		select {
-		case <-b.over:
-		case <-s.over:
-		}
-		s.conn.wire.hold()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.open >= window && !s.ended {
-		s.mu.Unlock()
-		s.conn.wire.flow() // or those that we wait for would not be sent
+	for {
 		s.mu.Lock()
-		for s.open >= window && !s.ended {
-			s.changed.Wait()
+		if s.ended || s.replaced {
+			s.mu.Unlock()
+			return false
+		}
+		blocked := s.conn.blocked.Load()
+		if blocked == nil && s.mayFollow(one) {
+			s.sent = append(s.sent, one)
+			s.open++
+			s.mu.Unlock()
+			return true
+		}
+		s.mu.Unlock()
+		s.conn.wire.flow() // or those that it waits for would not be sent
+		if blocked != nil {
+			// It would read no more than what is on its way.
+			select {
+			case <-blocked.over:
+			case <-s.over:
+			}
+		} else {
+			s.mu.Lock()
+			for !s.ended && !s.replaced && !s.mayFollow(one) {
+				s.changed.Wait()
+			}
+			s.mu.Unlock()
 		}
 		s.conn.wire.hold()
 	}
-	if s.ended {
-		return false
+}
+
+// mayFollow reports whether one may be written behind what was. The window must
+// have room. And a body that is larger than what the broker has taken so far goes
+// alone: one that is too large costs the channel, and with it the confirms of all
+// that were sent before. The caller holds mu.
+func (s *stream) mayFollow(one *publication) bool {
+	size := int64(len(one.message.Body))
+	if size > harmless && size > s.sizes.taken.Load() {
+		if s.open > 0 {
+			return false
+		}
+		s.large = one
+		return true
 	}
-	s.sent = append(s.sent, one)
-	s.open++
-	return true
+	return s.large == nil && s.open < window
 }
 
 // fail takes back the latest number, which the client has not used, unless the
@@ -112,9 +145,21 @@ func (s *stream) fail(one *publication, err error) {
 	defer s.mu.Unlock()
 	if n := len(s.sent); n > 0 && s.sent[n-1] == one {
 		s.sent = s.sent[:n-1]
-		s.open--
-		one.conclude(err)
+		s.concluded(one, err)
 	}
+}
+
+// concluded concludes a publication that was sent. The caller holds mu.
+func (s *stream) concluded(one *publication, err error) {
+	s.open--
+	if s.large == one {
+		s.large = nil
+		s.changed.Broadcast()
+	}
+	if s.open == window-1 || s.open == 0 {
+		s.changed.Broadcast()
+	}
+	one.conclude(err)
 }
 
 // listen reads what the broker says until the channel is closed.
@@ -147,34 +192,27 @@ func (s *stream) confirmed(c amqp.Confirmation) {
 	}
 	one := s.sent[i]
 	s.sent[i] = nil
-	s.open--
 	for len(s.sent) > 0 && s.sent[0] == nil {
 		s.sent = s.sent[1:]
 		s.first++
 	}
-	if s.open == window-1 {
-		s.changed.Broadcast()
+	err := one.err // it was returned
+	if err == nil && !c.Ack {
+		err = errRefused
 	}
-	switch {
-	case one.err != nil: // it was returned
-		one.conclude(one.err)
-	case !c.Ack:
-		one.conclude(errRefused)
-		s.replace()
-	default:
-		one.conclude(nil)
+	if s.large == one {
+		s.sizes.taken.Store(int64(len(one.message.Body)))
+	}
+	s.concluded(one, err)
+	if err == errRefused && !s.replaced {
+		// RabbitMQ goes on refusing what comes over a channel that has seen a
+		// queue without a leader.
+		s.replaced = true
+		close(s.over)
+		s.changed.Broadcast()
 	}
 	if s.replaced && s.open == 0 {
 		go s.ch.Close()
-	}
-}
-
-// replace has the stream replaced: RabbitMQ goes on refusing what comes over a
-// channel that has seen a queue without a leader. The caller holds mu.
-func (s *stream) replace() {
-	if !s.replaced {
-		s.replaced = true
-		close(s.over)
 	}
 }
 
@@ -200,24 +238,40 @@ func (s *stream) end(reason *amqp.Error) {
 		close(s.over)
 	}
 	s.changed.Broadcast()
-	err := error(errLostConfirm)
-	var size, most int64
+	outcome := func(*publication) error { return errLostConfirm }
 	if reason != nil {
-		err = fmt.Errorf("%w: %w", errLostConfirm, reason)
-		if n, _ := fmt.Sscanf(reason.Reason, tooLargeReason, &size, &most); n == 2 {
-			s.tooLarge(most)
-		}
+		outcome = s.verdict(reason)
 	}
 	for _, one := range s.sent {
-		switch {
-		case one == nil:
-		case most > 0 && int64(len(one.message.Body)) == size:
-			one.conclude(fmt.Errorf("%w: %s", backend.ErrTooLarge, reason.Reason))
-		default:
-			one.conclude(err)
+		if one != nil {
+			one.conclude(outcome(one))
 		}
 	}
 	s.sent = nil
+}
+
+// verdict returns what became of each publication when RabbitMQ closed the
+// channel for a reason: because of one of them, behind which it has taken none.
+func (s *stream) verdict(reason *amqp.Error) func(*publication) error {
+	lost := fmt.Errorf("%w: %w", errLostConfirm, reason)
+	var size, most int64
+	if n, _ := fmt.Sscanf(reason.Reason, tooLargeReason, &size, &most); n == 2 {
+		s.sizes.most.Store(most)
+	}
+	met := false
+	return func(one *publication) error {
+		switch {
+		case met:
+			return errNotWritten
+		case most > 0 && int64(len(one.message.Body)) == size:
+			met = true
+			return fmt.Errorf("%w: %s", backend.ErrTooLarge, reason.Reason)
+		case reason.Code == amqp.NotFound && one.exchange != "" && strings.Contains(reason.Reason, "'"+one.exchange+"'"):
+			met = true
+			return errUnroutable
+		}
+		return lost
+	}
 }
 
 // tooLargeReason is what RabbitMQ closes a channel with.

@@ -30,10 +30,10 @@ type topology struct {
 	declared map[string]*declaration // by name: of a queue, or of what is below
 }
 
-// Names of declarations that are no queue's.
+// Names of declarations that no queue can have.
 const (
-	commonParts = ""  // what every queue needs
-	theLadder   = "." // what delays need
+	commonParts = "the common parts" // what every queue needs
+	theLadder   = "the ladder"       // what delays need
 )
 
 // declaration is a thing that is there, or about to be.
@@ -42,10 +42,16 @@ type declaration struct {
 	err  error
 }
 
-// ensure declares queue, with all that belongs to it, unless that was done on
-// the present connection.
+// ensure declares queue unless that was done on the present connection. Its dead
+// set follows by itself: who only consumes does not wait for it, since a broker
+// that is short of memory does not take the name of a new queue.
 func (t *topology) ensure(ctx context.Context, queue string) error {
 	return t.once(ctx, queue, t.queue(queue))
+}
+
+// ensureDead does so for the dead set of queue.
+func (t *topology) ensureDead(ctx context.Context, queue string) error {
+	return t.once(ctx, deadQueue(queue), t.dead(queue))
 }
 
 // prepare begins to declare queue, and does not wait for that.
@@ -57,11 +63,20 @@ func (t *topology) prepare(queue string) {
 
 func (t *topology) queue(queue string) func(*connection) error {
 	return func(conn *connection) error {
-		if err := t.ensureCommon(); err != nil {
-			return err
+		err := t.declareQueue(conn, queue)
+		if reason := refusal(err); reason != nil && reason.Code == amqp.NotFound { // what it is bound to
+			t.forget(commonParts)
+			err = t.declareQueue(conn, queue)
 		}
-		return t.declareQueue(conn, queue)
+		if err == nil {
+			t.begin(conn, deadQueue(queue), t.dead(queue))
+		}
+		return err
 	}
+}
+
+func (t *topology) dead(queue string) func(*connection) error {
+	return func(conn *connection) error { return t.declareDead(conn, queue) }
 }
 
 // ensureLadder does so for what delays need.
@@ -80,12 +95,14 @@ func (t *topology) ensureCommon() error {
 	})
 }
 
-// forget has a queue declared again: it was deleted.
-func (t *topology) forget(queue string) {
+// forget has things declared again: they may have been deleted.
+func (t *topology) forget(names ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if d := t.declared[queue]; d != nil && d.isDone() {
-		delete(t.declared, queue)
+	for _, name := range names {
+		if d := t.declared[name]; d != nil && d.isDone() {
+			delete(t.declared, name)
+		}
 	}
 }
 
@@ -238,23 +255,26 @@ func (s *settings) arguments() amqp.Table {
 	return arguments
 }
 
-// declareQueue declares a queue and its dead set. A new one is put on the list
-// of names first: that may then have a name too many, which does no harm.
+// declareQueue declares a queue of jobs.
 func (t *topology) declareQueue(conn *connection, queue string) error {
-	if err := t.onChannel(conn, fmt.Sprintf("queue %q", queue), func(ch *amqp.Channel) error {
+	if err := t.ensureCommon(); err != nil {
+		return err
+	}
+	return t.onChannel(conn, fmt.Sprintf("queue %q", queue), func(ch *amqp.Channel) error {
 		if _, err := ch.QueueDeclare(queue, true, false, false, false, t.backend.settings.arguments()); err != nil {
 			return err
 		}
 		return ch.QueueBind(queue, delayedKey(queue), delayedExchange, false, nil)
-	}); err != nil {
-		return err
-	}
+	})
+}
+
+// declareDead declares the dead set of a queue. The queue of a new one is put on
+// the list of names before: that may then have a name too many, which does no
+// harm.
+func (t *topology) declareDead(conn *connection, queue string) error {
 	dead := deadQueue(queue)
 	ready, err := readyIn(conn, dead)
-	if err == nil && ready >= 0 {
-		return nil
-	}
-	if err == nil {
+	if err == nil && ready < 0 {
 		err = t.backend.addName(t.backend.life, queue)
 	}
 	if err != nil {

@@ -14,15 +14,15 @@ import (
 	"github.com/goferhq/queue/backend"
 )
 
-// deadSets has one goroutine at a time look at a queue from which messages are
-// shown, such as a dead set: meanwhile they are handed out.
-type deadSets struct {
+// turns has one goroutine at a time look at a queue from which messages are shown,
+// such as a dead set: meanwhile they are handed out.
+type turns struct {
 	mu    sync.Mutex
 	turns map[string]chan struct{} // guarded by mu: of capacity 1, by queue
 }
 
-// turn waits for the turn of this process at a queue.
-func (s *deadSets) turn(ctx context.Context, queue string) (over func(), err error) {
+// wait waits for the turn of this goroutine at a queue, in this process.
+func (s *turns) wait(ctx context.Context, queue string) (over func(), err error) {
 	s.mu.Lock()
 	if s.turns == nil {
 		s.turns = make(map[string]chan struct{})
@@ -42,26 +42,38 @@ func (s *deadSets) turn(ctx context.Context, queue string) (over func(), err err
 }
 
 // viewing is a look at the messages of a queue. RabbitMQ shows them by handing
-// them out; what is not acked goes back to its place when the look ends.
+// them out; what is not taken goes back to its place when the look ends.
 type viewing struct {
 	ch         *amqp.Channel
 	deliveries <-chan amqp.Delivery
-	ready      int // messages when it began
-	kept       int // of those that were seen, to go back
+	ready      int // messages to be shown
 
 	message amqp.Delivery // the latest
-	key     string
+	key     string        // of that
 	seen    int
+	taken   int
 	same    map[string]int // see keyOf
 	err     error
 }
 
-// all is the limit of a look at all messages.
-const all = math.MaxInt
+// everything is the limit of a look at all messages.
+const everything = math.MaxInt
 
 // silence is how long RabbitMQ may send nothing of what it has counted. Somebody
 // may purge the queue.
 const silence = 2 * time.Second
+
+// take removes the latest message from the queue.
+func (v *viewing) take() error { return v.takeAlso(&v.message) }
+
+// takeAlso removes one that was shown before.
+func (v *viewing) takeAlso(d *amqp.Delivery) error {
+	if err := v.ch.Ack(d.DeliveryTag, false); err != nil {
+		return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+	}
+	v.taken++
+	return nil
+}
 
 // next shows the next message. It returns false at the end, and when err is set.
 func (v *viewing) next() bool {
@@ -78,47 +90,48 @@ func (v *viewing) next() bool {
 		}
 		v.message, v.key = d, keyOf(&d, v.same)
 		v.seen++
-		v.kept++
 		return true
 	case <-timer.C:
 		return false
 	}
 }
 
-// withDead has look see the dead of a queue, up to limit. It waits until nobody
+// viewDead has look see the dead of a queue, up to limit. It waits until nobody
 // else looks at them, in any process.
-func (b *Backend) withDead(ctx context.Context, queue string, look func(*viewing) error, limit int) error {
+func (b *Backend) viewDead(ctx context.Context, queue string, limit int, look func(*viewing) error) error {
 	if err := checkQueue(queue); err != nil {
 		return err
 	}
-	return b.view(ctx, deadQueue(queue), look, limit)
+	return b.view(ctx, deadQueue(queue), limit, look)
 }
 
-// view does so for any queue. A queue that does not exist shows nothing.
-func (b *Backend) view(ctx context.Context, queue string, look func(*viewing) error, limit int) error {
+// view does so for any queue. A queue that does not exist shows nothing. When ctx
+// ends before the look, that goes on by itself.
+func (b *Backend) view(ctx context.Context, queue string, limit int, look func(*viewing) error) error {
 	if err := b.usable(ctx); err != nil {
 		return err
 	}
-	over, err := b.deadSets.turn(ctx, queue)
+	over, err := b.turns.wait(ctx, queue)
 	if err != nil {
 		return err
 	}
-	return b.await(ctx, func() error {
+	_, err = await(ctx, b, func() (struct{}, error) {
 		defer over()
 		conn, err := b.consuming.get(ctx)
 		if err != nil {
-			return err
+			return struct{}{}, err
 		}
 		unlock, err := b.lock(ctx, conn, queue)
 		if err != nil {
-			return err
+			return struct{}{}, err
 		}
 		defer unlock()
-		return viewOn(conn, queue, look, limit)
+		return struct{}{}, viewOn(conn, queue, limit, look)
 	})
+	return err
 }
 
-func viewOn(conn *connection, queue string, look func(*viewing) error, limit int) error {
+func viewOn(conn *connection, queue string, limit int, look func(*viewing) error) error {
 	ready, err := readyIn(conn, queue)
 	if err != nil || ready <= 0 || limit == 0 {
 		return err
@@ -140,9 +153,8 @@ func viewOn(conn *connection, queue string, look func(*viewing) error, limit int
 		return fmt.Errorf("%w: looking into queue %q: %w", backend.ErrUnavailable, queue, err)
 	}
 	err = look(v)
-	gone := v.seen - v.kept
 	ch.Close() // waits until the acks have come
-	return errors.Join(err, awaitReturn(conn, queue, ready-gone))
+	return errors.Join(err, awaitReturn(conn, queue, ready-v.taken))
 }
 
 // awaitReturn waits until a queue has its messages back, so that the next one who

@@ -2,9 +2,10 @@ package rabbitmq
 
 import (
 	"bufio"
+	"errors"
 	"net"
+	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,11 +24,14 @@ type wire struct {
 	net.Conn
 	in *bufio.Reader
 
-	// patience is how long a write may take, in which the broker reads nothing.
-	// The client does not end one by itself, not even when it has given the
-	// connection up.
+	// patience is how long the broker may be silent, and may read nothing of what
+	// is written, unless it says that it is blocked. The client would not end a
+	// write, and would give up a connection on which it waits for one.
 	patience time.Duration
-	deadline atomic.Pointer[time.Time] // set by the client, which it keeps then
+	blocked  func() bool
+
+	limits   sync.Mutex // held while deadlines are set
+	deadline time.Time  // guarded by limits: set by the client, to end the connection
 
 	mu      sync.Mutex // held while something is written
 	holders int        // guarded by mu: calls of hold without their flow
@@ -35,16 +39,41 @@ type wire struct {
 }
 
 func newWire(conn net.Conn, patience time.Duration) *wire {
-	return &wire{Conn: conn, in: bufio.NewReaderSize(conn, readSize), patience: patience}
+	w := &wire{Conn: conn, patience: patience, blocked: func() bool { return false }}
+	w.in = bufio.NewReaderSize(patientReader{w}, readSize)
+	return w
 }
 
 func (w *wire) Read(p []byte) (int, error) { return w.in.Read(p) }
 
+// patientReader reads what the broker sends.
+type patientReader struct{ w *wire }
+
+func (r patientReader) Read(p []byte) (int, error) {
+	r.w.limit(r.w.Conn.SetReadDeadline)
+	return r.w.Conn.Read(p)
+}
+
+// limit sets by when the broker has to do something.
+func (w *wire) limit(set func(time.Time) error) {
+	w.limits.Lock()
+	defer w.limits.Unlock()
+	until := time.Now().Add(w.patience)
+	if !w.deadline.IsZero() && w.deadline.Before(until) {
+		until = w.deadline
+	}
+	set(until)
+}
+
+// SetReadDeadline is called by the client for each heartbeat, unless it waits for
+// a write. Read sees to it.
+func (w *wire) SetReadDeadline(time.Time) error { return nil }
+
 // SetDeadline is called for the handshake, without a time after it, and to close.
 func (w *wire) SetDeadline(t time.Time) error {
-	if w.deadline.Store(&t); t.IsZero() {
-		w.deadline.Store(nil)
-	}
+	w.limits.Lock()
+	defer w.limits.Unlock()
+	w.deadline = t
 	return w.Conn.SetDeadline(t)
 }
 
@@ -92,14 +121,21 @@ func (w *wire) sendHeld() error {
 
 // send writes p, and closes the connection if it cannot. The caller holds mu.
 func (w *wire) send(p []byte) error {
-	until := time.Now().Add(w.patience)
-	if set := w.deadline.Load(); set != nil && set.Before(until) {
-		until = *set
+	for {
+		w.limit(w.Conn.SetWriteDeadline)
+		n, err := w.Conn.Write(p)
+		if err == nil {
+			return nil
+		}
+		if p = p[n:]; !errors.Is(err, os.ErrDeadlineExceeded) || !w.blocked() || w.isEnding() {
+			w.Conn.Close()
+			return err
+		}
 	}
-	w.Conn.SetWriteDeadline(until)
-	_, err := w.Conn.Write(p)
-	if err != nil {
-		w.Conn.Close()
-	}
-	return err
+}
+
+func (w *wire) isEnding() bool {
+	w.limits.Lock()
+	defer w.limits.Unlock()
+	return !w.deadline.IsZero()
 }

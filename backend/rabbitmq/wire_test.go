@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,7 +154,7 @@ func TestWhatIsHeldIsACopy(t *testing.T) {
 }
 
 func TestWritersKeepTheirOrderAndLoseNothing(t *testing.T) {
-	const writers, lines = 8, 500
+	const writers, lines = 6, 150
 	withReader(t, func(t *testing.T, w *wire, r *reader) {
 		var all sync.WaitGroup
 		for writer := range writers {
@@ -337,10 +338,76 @@ func TestADeadlineOfTheClientIsNotPutOffByItsHeartbeats(t *testing.T) {
 		})
 	})
 	withDeaf(t, func(t *testing.T, w *wire, far net.Conn) {
+		var beats sync.WaitGroup
+		beats.Go(func() {
+			for range 8 { // one each half second: beyond the deadline
+				far.Write([]byte{0})
+				time.Sleep(time.Second / 2)
+			}
+		})
+		w.SetDeadline(time.Now().Add(2*time.Second + 1))
+		ends(t, "the reading", 2*time.Second+1, func() error {
+			for {
+				if _, err := w.Read(make([]byte, 1)); err != nil {
+					return err
+				}
+				w.SetReadDeadline(time.Now().Add(time.Minute))
+			}
+		})
+		far.Close()
+		beats.Wait()
+	})
+}
+
+func TestABrokerThatIsSilentIsGivenUp(t *testing.T) {
+	withDeaf(t, func(t *testing.T, w *wire, far net.Conn) {
 		w.SetDeadline(time.Time{}) // behind the handshake
-		w.SetReadDeadline(time.Now().Add(time.Minute))
-		ends(t, "a read", time.Minute, func() error {
+		for range 3 {
+			go func() {
+				time.Sleep(patience - time.Second)
+				far.Write([]byte{0})
+			}()
+			if _, err := w.Read(make([]byte, 1)); err != nil {
+				t.Errorf("one that is only slow: %v", err)
+			}
+		}
+		ends(t, "a read", patience, func() error {
 			_, err := w.Read(make([]byte, 1))
+			return err
+		})
+	})
+}
+
+// A broker that is short of memory says so, and reads nothing until it has more.
+func TestAWriteWaitsForABrokerThatIsBlocked(t *testing.T) {
+	withDeaf(t, func(t *testing.T, w *wire, far net.Conn) {
+		var blocked atomic.Bool
+		blocked.Store(true)
+		w.blocked = blocked.Load
+		got := make(chan string)
+		go func() {
+			begin := make([]byte, 2)
+			io.ReadFull(far, begin) // a bit of it has gone before
+			time.Sleep(10 * patience)
+			blocked.Store(false)
+			rest := make([]byte, 4)
+			io.ReadFull(far, rest)
+			got <- string(begin) + string(rest)
+		}()
+		write(t, w, "abcdef")
+		if text := <-got; text != "abcdef" {
+			t.Errorf("the other end got %q", text)
+		}
+		ends(t, "a write after that", patience, func() error {
+			_, err := io.WriteString(w, "g")
+			return err
+		})
+	})
+	withDeaf(t, func(t *testing.T, w *wire, far net.Conn) {
+		w.blocked = func() bool { return true }
+		time.AfterFunc(2*patience+time.Second, func() { w.SetDeadline(time.Now().Add(time.Second)) })
+		ends(t, "a write when it is to be closed", 2*patience+2*time.Second, func() error {
+			_, err := io.WriteString(w, "a")
 			return err
 		})
 	})
@@ -363,7 +430,7 @@ func (c *interrupted) SetWriteDeadline(t time.Time) error {
 		}()
 		select {
 		case <-c.done:
-		case <-time.After(time.Second): // it waits for the write, which is as good
+		case <-time.After(20 * time.Millisecond): // it waits for this, which is as good
 		}
 	})
 	return c.Conn.SetWriteDeadline(t)
@@ -372,23 +439,22 @@ func (c *interrupted) SetWriteDeadline(t time.Time) error {
 func (c *interrupted) Write(p []byte) (int, error) {
 	select {
 	case <-c.done:
-	case <-time.After(time.Second):
+	case <-time.After(20 * time.Millisecond):
 	}
 	return c.Conn.Write(p)
 }
 
+// It takes no bubble: a lock would hold its time up.
 func TestADeadlineThatIsSetWhileAWriteBeginsIsKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		near, far := net.Pipe()
-		defer far.Close()
-		conn := &interrupted{Conn: near, done: make(chan struct{})}
-		w := newWire(conn, patience)
-		conn.interrupt = func() { w.SetDeadline(time.Now().Add(time.Second)) }
-		start := time.Now()
-		if _, err := io.WriteString(w, "a"); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) > 3*time.Second {
-			t.Errorf("the write ended with %v after %v, want a timeout at the deadline, which is after a second", err, time.Since(start))
-		}
-	})
+	near, far := net.Pipe()
+	defer far.Close()
+	conn := &interrupted{Conn: near, done: make(chan struct{})}
+	w := newWire(conn, 2*time.Second)
+	conn.interrupt = func() { w.SetDeadline(time.Now().Add(time.Millisecond)) }
+	start := time.Now()
+	if _, err := io.WriteString(w, "a"); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) > time.Second {
+		t.Errorf("the write ended with %v after %v, want a timeout at the deadline, which is at once", err, time.Since(start))
+	}
 }
 
 func TestWhatComesIsReadAsItIs(t *testing.T) {
