@@ -3,8 +3,11 @@ package rabbitmq
 import (
 	"crypto/rand"
 	"encoding/json"
+	"maps"
 	"math"
+	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -29,11 +32,11 @@ const (
 	// maxShort is the length of short strings in AMQP: most properties.
 	maxShort = 255
 
-	// All headers of a message share one frame of AMQP, which is frameSize. maxShown
-	// is how much of it a job's own headers may have, maxCopied those that others
-	// have written, and maxFailure the failure of a dead one.
+	// All headers of a message share one frame of AMQP, which is frameSize.
+	// maxHeaders is how much of it they have, maxShown how much of that a job's own
+	// ones, and maxFailure the failure of a dead one.
+	maxHeaders = 120 << 10
 	maxShown   = 8 << 10
-	maxCopied  = 48 << 10
 	maxFailure = 64 << 10
 )
 
@@ -59,26 +62,32 @@ func shownHeaders(m *backend.Message) amqp.Table {
 		return nil
 	}
 	table := make(amqp.Table, len(m.Header)+1)
-	if m.Attempt != 0 {
-		table["attempt"] = int64(m.Attempt)
-	}
 	size := 0
-	for name, value := range m.Header {
+	for _, name := range slices.Sorted(maps.Keys(m.Header)) {
 		if name == "" || len(name) > maxShort || isReserved(name) {
 			continue
 		}
-		if size += len(name) + len(value); size > maxShown {
+		value := m.Header[name]
+		if size += sizeOf(name) + sizeOf(value); size > maxShown {
 			break
 		}
 		table[name] = value
+	}
+	if m.Attempt != 0 {
+		table["attempt"] = int64(m.Attempt)
 	}
 	return table
 }
 
 // isReserved reports whether a header means something to RabbitMQ or to the
-// driver: a message goes to whom CC and BCC name too.
+// driver: a message goes to whom CC and BCC name too, and one that has been on a
+// level of the ladder before is held back there for ever.
 func isReserved(name string) bool {
-	return name == "CC" || name == "BCC" || strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "gofer-")
+	switch name {
+	case "CC", "BCC", "x-death", headerCount, "x-acquired-count":
+		return true
+	}
+	return strings.HasPrefix(name, "x-first-death-") || strings.HasPrefix(name, "x-last-death-") || strings.HasPrefix(name, "gofer-")
 }
 
 // short cuts a text to what a property holds.
@@ -93,24 +102,24 @@ func short(text string) string {
 	return text[:end]
 }
 
-// again returns what stores d once more, with the same body, and headers
-// instead of the driver's own. What RabbitMQ has added is not part of it, nor
+// again returns what stores d once more, with the same body, and with headers
+// beside those of others, as many as there is room for. What RabbitMQ has added is not part of it, nor
 // what has done its work: where else it went, who was allowed to write it, and
 // when it would have expired.
 func again(d *amqp.Delivery, headers amqp.Table) amqp.Publishing {
-	size := 0
-	for name, value := range d.Headers {
-		one := amqp.Table{name: value}
+	size := sizeOf(headers)
+	for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
+		one := amqp.Table{name: d.Headers[name]}
 		if isReserved(name) || one.Validate() != nil { // the client reads more types than it writes
 			continue
 		}
-		if size += sizeOf(one); size > maxCopied {
+		if size += sizeOf(one); size > maxHeaders {
 			break
 		}
 		if headers == nil {
 			headers = make(amqp.Table)
 		}
-		headers[name] = value
+		headers[name] = one[name]
 	}
 	return amqp.Publishing{
 		Headers:         headers,
@@ -178,6 +187,10 @@ func number(value any) int {
 		n = int64(v)
 	case uint8:
 		n = int64(v)
+	case uint16:
+		n = int64(v)
+	case uint32:
+		n = int64(v)
 	}
 	return int(min(max(n, 0), maxAttempt))
 }
@@ -203,13 +216,16 @@ func (s *settings) decode(queue string, d *amqp.Delivery) (m backend.Message, ma
 // failureHeader returns the failure of a dead message, as much of it as a header
 // can have.
 func failureHeader(failure backend.Failure) string {
+	if year := failure.At.Year(); year < 0 || year > 9999 { // JSON has no such time
+		failure.At = time.Time{}
+	}
 	text, err := json.Marshal(failure)
 	for cut := maxFailure / 4; (err != nil || len(text) > maxFailure) && cut > 1; cut /= 2 {
 		if len(failure.Backtrace) > 0 {
 			failure.Backtrace = failure.Backtrace[:len(failure.Backtrace)/2]
 		}
 		if end := cut; len(failure.Error) > end {
-			for end > 0 && !utf8.RuneStart(failure.Error[end]) {
+			for end > cut-utf8.UTFMax && !utf8.RuneStart(failure.Error[end]) {
 				end--
 			}
 			failure.Error = failure.Error[:end] + "…"

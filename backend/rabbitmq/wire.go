@@ -81,13 +81,19 @@ func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.holders == 0 && len(w.out) == 0 {
-		return len(p), w.send(p)
+		if err := w.send(p); err != nil {
+			return 0, err
+		}
+		return len(p), nil
 	}
 	w.out = append(w.out, p...)
 	if w.holders > 0 && len(w.out) < holdSize {
 		return len(p), nil
 	}
-	return len(p), w.sendHeld()
+	if err := w.sendHeld(); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // hold has what is written from now on wait for flow.

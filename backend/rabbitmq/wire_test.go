@@ -387,8 +387,8 @@ func TestAWriteWaitsForABrokerThatIsBlocked(t *testing.T) {
 		got := make(chan string)
 		go func() {
 			begin := make([]byte, 2)
-			io.ReadFull(far, begin) // a bit of it has gone before
-			time.Sleep(10 * patience)
+			io.ReadFull(far, begin)               // a bit of it has gone before
+			time.Sleep(10*patience + time.Second) // not in the moment of a timeout
 			blocked.Store(false)
 			rest := make([]byte, 4)
 			io.ReadFull(far, rest)
