@@ -191,6 +191,17 @@ func (c *consumer) handOn(lines []*line, reach int) {
 	}
 }
 
+// untilHeard returns how long to wait before the connection is closed: RabbitMQ
+// forgets the latest of many acks when it is at once.
+func (c *consumer) untilHeard() (wait time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.lines {
+		wait = max(wait, 2*hearing-time.Since(l.settled))
+	}
+	return wait
+}
+
 // close has the lines end their consumers, and give back what was fetched and is
 // on loan to nobody, until the deadline.
 func (c *consumer) close(deadline time.Time) {

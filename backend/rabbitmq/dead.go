@@ -35,8 +35,8 @@ func (p *parcel) fillDead(b *Backend, l *loan, burial *backend.Burial) {
 	p.bury(b, queue, message)
 }
 
-// Peek lists the dead. What is ready or scheduled RabbitMQ cannot show without
-// handing it out: [backend.ErrUnsupported].
+// Peek lists the dead, and reads all of them for each page. What is ready or
+// scheduled RabbitMQ cannot show without handing it out: [backend.ErrUnsupported].
 func (b *Backend) Peek(ctx context.Context, queue string, state backend.State, offset, limit int) ([]*backend.Entry, error) {
 	switch {
 	case offset < 0 || limit < 0:
@@ -44,14 +44,11 @@ func (b *Backend) Peek(ctx context.Context, queue string, state backend.State, o
 	case state != backend.Dead:
 		return nil, fmt.Errorf("%w: RabbitMQ does not show messages that are %v", backend.ErrUnsupported, state)
 	}
-	if limit > everything-offset {
-		limit = everything - offset
-	}
 	result := make(chan []*backend.Entry, 1)
-	if err := b.viewDead(ctx, queue, offset+limit, func(v *viewing) error {
+	if err := b.viewDead(ctx, queue, func(v *viewing) error {
 		var entries []*backend.Entry
 		for v.next() {
-			if v.seen > offset {
+			if v.seen > offset && len(entries) < limit {
 				entries = append(entries, b.entry(queue, v.key, &v.message))
 			}
 		}
@@ -112,47 +109,75 @@ func (b *Backend) Delete(ctx context.Context, queue string, keys ...string) (int
 }
 
 // takeDead finds the dead of keys, calls use for them, and removes those for
-// which that went well.
+// which that went well. It looks again whether they are gone: RabbitMQ does not
+// answer to acks.
 func (b *Backend) takeDead(ctx context.Context, queue string, keys []string, use func([]amqp.Delivery) error) (int, error) {
-	if len(keys) == 0 {
+	gone := make(map[string]bool) // false: wanted
+	for _, key := range keys {
+		gone[key] = false
+	}
+	if len(gone) == 0 {
 		return 0, b.usable(ctx)
 	}
-	wanted := make(map[string]bool)
-	for _, key := range keys {
-		wanted[key] = true
+	taken := 0
+	for {
+		result := make(chan int, 1)
+		err := b.viewDead(ctx, queue, func(v *viewing) error {
+			defer func() { result <- v.taken }()
+			return takeFrom(ctx, v, gone, use)
+		})
+		n := 0
+		select {
+		case n = <-result:
+		default: // there was nothing to look at, or it goes on without us
+		}
+		if taken == 0 {
+			taken = n
+		}
+		if err != nil || n <= maxAcks {
+			return taken, err
+		}
 	}
-	result := make(chan int, 1)
-	err := b.viewDead(ctx, queue, everything, func(v *viewing) error {
-		defer func() { result <- v.taken }()
-		var found []amqp.Delivery
-		for len(found) < len(wanted) && v.next() {
-			if wanted[v.key] {
-				found = append(found, v.message)
-			}
+}
+
+// takeFrom takes the wanted from those that v shows. Those that are gone already,
+// and are still there, it takes once more without using them.
+func takeFrom(ctx context.Context, v *viewing, gone map[string]bool, use func([]amqp.Delivery) error) error {
+	var found, still []amqp.Delivery
+	var keys []string
+	for v.next() {
+		switch used, wanted := gone[v.key]; {
+		case used:
+			still = append(still, v.message)
+		case wanted:
+			found, keys = append(found, v.message), append(keys, v.key)
 		}
-		if v.err != nil || len(found) == 0 {
-			return v.err
-		}
-		if ctx.Err() != nil { // nobody would hear of it
-			return ctx.Err()
-		}
-		failed := use(found)
-		for i := range found {
-			if backend.ErrorAt(failed, i) != nil {
-				continue
-			}
-			if err := v.takeAlso(&found[i]); err != nil {
-				return err
-			}
-		}
-		return failed
-	})
-	select {
-	case taken := <-result:
-		return taken, err
-	default: // there was nothing to look at, or it goes on without us
-		return 0, err
 	}
+	if v.err != nil {
+		return v.err
+	}
+	for i := range still {
+		if err := v.take(&still[i]); err != nil {
+			return err
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	if ctx.Err() != nil { // nobody would hear of it
+		return ctx.Err()
+	}
+	failed := use(found)
+	for i := range found {
+		if backend.ErrorAt(failed, i) != nil {
+			continue
+		}
+		if err := v.take(&found[i]); err != nil {
+			return err
+		}
+		gone[keys[i]] = true
+	}
+	return failed
 }
 
 // keyOf returns the key of a dead message, and for one that somebody else has

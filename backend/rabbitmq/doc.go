@@ -71,7 +71,8 @@
 //     classic queue a message that comes back is stored again with its count. Such
 //     a queue counts all its messages as handed out when RabbitMQ itself dies.
 //   - A worker fetches as many jobs as it has room for. What it does not take
-//     within 50 ms it gives back.
+//     within 50 ms it gives back. What it has fetched counts as handed out when its
+//     connection is lost: with a fourth such loss in a row the job is buried.
 //   - Release, Retry and Bury store the job anew, wait for RabbitMQ's word, and
 //     take the old one away then. A crash in between leaves both. What is released
 //     stands at the end of the line: RabbitMQ's own requeueing would count as an
@@ -86,6 +87,8 @@
 //     job of a virtual host waits a second more, until the queues of delays are
 //     made. A queue that refuses jobs by a policy (overflow reject-publish) can
 //     hold up the delayed jobs of others.
+//   - RabbitMQ shows the dead by handing them out. Whoever lists, requeues or deletes
+//     some reads all of them, one process at a time.
 //   - What is ready or scheduled cannot be listed, removed, purged or paused over
 //     AMQP, and of counts there are those of ready and dead jobs. The management
 //     page does all of that but for the scheduled ones.

@@ -37,7 +37,7 @@ func (b *Backend) addName(ctx context.Context, queue string) error {
 // in this process or another, and that are there; see [backend.Inspector].
 func (b *Backend) Queues(ctx context.Context) ([]string, error) {
 	names := make(map[string]bool)
-	err := b.view(ctx, namesQueue, everything, func(v *viewing) error {
+	err := b.view(ctx, namesQueue, func(v *viewing) error {
 		for v.next() {
 			name := string(v.message.Body)
 			twice := names[name]
@@ -49,7 +49,7 @@ func (b *Backend) Queues(ctx context.Context) ([]string, error) {
 				names[name] = there
 			}
 			if twice || !names[name] {
-				if err := v.take(); err != nil {
+				if err := v.take(&v.message); err != nil {
 					return err
 				}
 			}
@@ -80,19 +80,18 @@ func (b *Backend) exists(queue string) (bool, error) {
 // that there is not.
 func (b *Backend) count(ctx context.Context, queues ...string) ([]int64, error) {
 	return await(ctx, b, func() ([]int64, error) {
-		conn, err := b.consuming.get(ctx)
-		if err != nil {
-			return nil, err
-		}
 		counts := make([]int64, len(queues))
-		for i, queue := range queues {
-			ready, err := readyIn(conn, queue)
-			if err != nil {
-				return nil, err
+		err := b.onConnection(ctx, func(conn *connection) error {
+			for i, queue := range queues {
+				ready, err := readyIn(conn, queue)
+				if err != nil {
+					return err
+				}
+				counts[i] = int64(max(ready, 0))
 			}
-			counts[i] = int64(max(ready, 0))
-		}
-		return counts, nil
+			return nil
+		})
+		return counts, err
 	})
 }
 

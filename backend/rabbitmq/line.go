@@ -23,15 +23,17 @@ type line struct {
 	// has sent all there are: some credit was left ever since.
 	empty bool
 
-	asked    time.Time     // when somebody has last asked
-	kept     time.Time     // since when there is something in free
-	timer    *time.Timer   // of the rest; nil unless it is set
-	restAt   time.Time     // when that ends
-	resting  bool          // the consumers are to be ended
-	look     time.Time     // when to look again whether the queue is empty
-	stumbled time.Time     // when the queue was last declared again
-	tending  chan struct{} // closed when the goroutine ends; nil if there is none
-	work     chan struct{} // of capacity 1: there may be something to do
+	asked   time.Time     // when somebody has last asked
+	kept    time.Time     // since when there is something in free
+	settled time.Time     // when the broker was last told of one
+	timer   *time.Timer   // of the rest; nil unless it is set
+	restAt  time.Time     // when that ends
+	resting bool          // the consumers are to be ended
+	look    time.Time     // when to look again whether the queue is empty
+	tending chan struct{} // closed when the goroutine ends; nil if there is none
+	work    chan struct{} // of capacity 1: there may be something to do
+
+	stumbles int // of the goroutine alone: consumers in a row that could not be made
 }
 
 const (
@@ -150,7 +152,12 @@ func (l *line) hoards() (until time.Time, hoards bool) {
 		return l.kept.Add(restAfter), true
 	case len(l.free) > 0:
 		return l.asked.Add(restAfter), true
-	case l.room() > 0 || l.channel.unsettled == 0:
+	case l.room() > 0:
+		return l.asked.Add(endAfter), true
+	case l.channel.unsettled == 0 && l.settled.After(l.asked):
+		// RabbitMQ forgets the latest of many acks when their channel is closed.
+		return l.settled.Add(endAfter), true
+	case l.channel.unsettled == 0:
 		return l.asked.Add(endAfter), true
 	}
 	return time.Time{}, false

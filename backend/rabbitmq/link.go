@@ -49,7 +49,7 @@ type blocking struct {
 // so that not all clients of a broker come back in the same moment.
 const (
 	firstPause = 50 * time.Millisecond
-	mostPause  = 5 * time.Second
+	mostPause  = 2 * time.Second
 )
 
 // supervise keeps the link up until the backend is closed, from first on.

@@ -45,7 +45,7 @@ func checkQueue(name string) error {
 // checkReserved returns why a name that is valid elsewhere is not here.
 func checkReserved(name string) error {
 	switch {
-	case strings.HasPrefix(name, ownNames), strings.HasPrefix(name, "amq."):
+	case strings.HasPrefix(name, ownNames), strings.HasPrefix(name, "amq."), name == "amq": // amq.dead
 		return fmt.Errorf("%w: queue name %q begins as those that the driver or RabbitMQ keeps for itself do; use another beginning than %q and %q", backend.ErrInvalid, name, ownNames, "amq.")
 	case strings.HasSuffix(name, deadEnd):
 		return fmt.Errorf("%w: queue name %q ends with %q, as the names of dead sets do; use another end", backend.ErrInvalid, name, deadEnd)

@@ -25,6 +25,8 @@ func init() {
 const (
 	defaultTimeout   = 5 * time.Second
 	defaultHeartbeat = 10 * time.Second
+
+	none = math.MinInt // no maximum of priorities
 )
 
 // settings are what a URL says.
@@ -62,7 +64,7 @@ func parse(u *url.URL) (s settings, err error) {
 		timeout:     p.Duration("timeout", defaultTimeout),
 		heartbeat:   p.Duration("heartbeat", defaultHeartbeat),
 		name:        p.String("connection_name", filepath.Base(os.Args[0])),
-		maxPriority: p.Int("max-priority", 0),
+		maxPriority: p.Int("max-priority", none),
 	}
 	kind := p.String("type", "quorum")
 	s.classic = kind == "classic"
@@ -77,6 +79,7 @@ func parse(u *url.URL) (s settings, err error) {
 	if err == nil {
 		err = s.check(kind)
 	}
+	s.maxPriority = max(s.maxPriority, 0)
 	switch {
 	case err != nil:
 		return s, err
@@ -103,7 +106,7 @@ func (s settings) check(kind string) error {
 	switch {
 	case kind != "quorum" && kind != "classic":
 		return fmt.Errorf("%w: parameter type is neither quorum nor classic", backend.ErrInvalid)
-	case s.maxPriority < 0 || s.maxPriority > 255:
+	case s.maxPriority != none && (s.maxPriority < 1 || s.maxPriority > 255):
 		return fmt.Errorf("%w: parameter max-priority is not from 1 to 255", backend.ErrInvalid)
 	case s.maxPriority > 0 && !s.classic:
 		return fmt.Errorf("%w: quorum queues have no strict priorities; write type=classic&max-priority=%d", backend.ErrInvalid, s.maxPriority)

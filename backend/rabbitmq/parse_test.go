@@ -78,10 +78,8 @@ func TestTheParametersOfTheURLAreRead(t *testing.T) {
 	for address, want := range map[string]settings{
 		"amqp://h?timeout=1ns":                    {timeout: 1, heartbeat: defaultHeartbeat},
 		"amqp://h?heartbeat=1s":                   {timeout: defaultTimeout, heartbeat: time.Second},
-		"amqp://h?max-priority=0":                 {timeout: defaultTimeout, heartbeat: defaultHeartbeat},
 		"amqp://h?type=classic":                   {timeout: defaultTimeout, heartbeat: defaultHeartbeat, classic: true},
 		"amqp://h?type=classic&max-priority=255":  {timeout: defaultTimeout, heartbeat: defaultHeartbeat, classic: true, maxPriority: 255},
-		"amqp://h?type=quorum&max-priority=0":     {timeout: defaultTimeout, heartbeat: defaultHeartbeat},
 		"amqp://h?connection_name=&heartbeat=30s": {timeout: defaultTimeout, heartbeat: 30 * time.Second},
 	} {
 		s, err := parsed(t, address)

@@ -23,6 +23,9 @@ func (b *Backend) Push(ctx context.Context, messages []*backend.Message) error {
 	all := make([]parcel, len(messages))
 	for i, m := range messages {
 		all[i].fill(b, m)
+		if err := b.usable(ctx); err != nil {
+			return err
+		}
 	}
 	if err := b.store(ctx, all); err != nil {
 		return err
@@ -101,10 +104,14 @@ func (b *Backend) store(ctx context.Context, all []parcel) error {
 			if !errors.Is(p.err, errUnroutable) || try == mostDeleted {
 				continue
 			}
-			b.topology.forget(p.queue, deadQueue(p.queue), theLadder, commonParts)
 			again = append(again, p)
 		}
-		todo = again
+		if todo = again; len(todo) > 0 {
+			b.pause(ctx, afterDeletion)
+		}
+		for _, p := range todo {
+			b.topology.forget(p.queue, deadQueue(p.queue), theLadder, commonParts)
+		}
 	}
 	for i := range all {
 		switch p := &all[i]; {
@@ -116,6 +123,12 @@ func (b *Backend) store(ctx context.Context, all []parcel) error {
 	}
 	return nil
 }
+
+// afterDeletion is how long a queue that was deleted is left alone before it is
+// declared again. One that is declared at once leaves its former consumers in
+// place, in RabbitMQ 3.10, without a word to them, and sends them messages which
+// nobody receives.
+const afterDeletion = 200 * time.Millisecond
 
 // mostDeleted is how often store declares a queue anew that somebody deletes.
 const mostDeleted = 2

@@ -122,6 +122,7 @@ func (b *Backend) Close() error {
 		deadline := time.Now().Add(maxGoodbye)
 		b.consumer.close(deadline)
 		b.die()
+		time.Sleep(b.consumer.untilHeard())
 		var all sync.WaitGroup
 		for _, l := range []*link{b.consuming, b.publishing} {
 			all.Go(func() { l.close(deadline) })

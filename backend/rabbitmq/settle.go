@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"time"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -69,7 +70,7 @@ func (l *loan) again() amqp.Publishing {
 		headers = amqp.Table{headerDeliveries: int64(l.count)}
 	}
 	p := again(&l.message, headers)
-	if p.MessageId == "" {
+	if p.MessageId == "" || !utf8.ValidString(p.MessageId) { // such a one is no ID
 		p.MessageId = short(l.id)
 	}
 	return p
@@ -134,6 +135,7 @@ func (c *channel) settle(loans []*loan) error {
 	l.consumer.mu.Lock()
 	defer l.consumer.mu.Unlock()
 	c.makeRoom(loans)
+	l.settled = time.Now()
 	if l.channel == c {
 		l.mayRest()
 	}
@@ -170,7 +172,7 @@ func (b *Backend) recount(ch *channel, loans []*loan) {
 // putBack stores the messages of loans again, acks them, and returns those that
 // could not be stored: all of them while the broker is known to take none.
 func (b *Backend) putBack(ch *channel, loans []*loan) (left []*loan) {
-	if conn := b.publishing.peek(); conn == nil || conn.blocked.Load() != nil {
+	if conn := b.publishing.peek(); conn != nil && conn.blocked.Load() != nil {
 		return loans
 	}
 	all := make([]parcel, len(loans))

@@ -54,10 +54,11 @@ func openStream(conn *connection, sizes *sizes) (*stream, error) {
 	}
 	s := &stream{conn: conn, ch: ch, sizes: sizes, over: make(chan struct{}), first: 1}
 	s.changed.L = &s.mu
-	// A message that is returned is confirmed after that. Without buffers the
-	// one is known here before the other is.
+	// A message that is returned is confirmed after that. The client waits until
+	// the one is received, without a buffer, and so it is known here before the
+	// other can be.
 	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
-	returns, confirms := ch.NotifyReturn(make(chan amqp.Return)), ch.NotifyPublish(make(chan amqp.Confirmation))
+	returns, confirms := ch.NotifyReturn(make(chan amqp.Return)), ch.NotifyPublish(make(chan amqp.Confirmation, window))
 	go func() {
 		s.listen(returns, confirms)
 		s.end(<-closed)

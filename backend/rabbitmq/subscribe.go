@@ -34,6 +34,7 @@ func (l *line) grow(ch *channel) bool {
 		l.failed(ch, err)
 		return false
 	}
+	l.stumbles = 0
 	c.backend.running.Go(func() { l.receive(ch, one, deliveries) })
 	return true
 }

@@ -74,13 +74,11 @@ func (l *line) pause() {
 // but not that the connection was lost meanwhile.
 func (l *line) connect() {
 	var ch *channel
-	var err error
-	for range maxTries {
-		conn := l.consumer.backend.consuming.peek()
-		if ch, err = l.open(); err == nil || conn == nil || !conn.IsClosed() {
-			break
-		}
-	}
+	b := l.consumer.backend
+	err := b.onConnection(b.life, func(conn *connection) (err error) {
+		ch, err = l.open(conn)
+		return err
+	})
 	c := l.consumer
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,12 +93,8 @@ func (l *line) connect() {
 	l.mayRest()
 }
 
-func (l *line) open() (*channel, error) {
+func (l *line) open(conn *connection) (*channel, error) {
 	b := l.consumer.backend
-	conn, err := b.consuming.get(b.life)
-	if err != nil {
-		return nil, err
-	}
 	if err := b.topology.ensure(b.life, l.queue); err != nil {
 		return nil, err
 	}
@@ -167,14 +161,17 @@ func (l *line) failed(ch *channel, err error) {
 		return
 	}
 	c := l.consumer
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	// The queue was deleted, or RabbitMQ has stumbled over one that is just being
 	// made, which costs the connection.
-	if (reason.Code == amqp.NotFound || reason.Code == amqp.InternalError) && time.Since(l.stumbled) > time.Second {
-		l.stumbled = time.Now()
-		c.backend.topology.forget(l.queue)
-		return
+	if reason.Code == amqp.NotFound || reason.Code == amqp.InternalError {
+		if l.stumbles++; l.stumbles < maxTries {
+			c.backend.pause(c.backend.life, afterDeletion)
+			c.backend.topology.forget(l.queue)
+			return
+		}
+		l.stumbles = 0
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	l.refuse(fmt.Errorf("%w: consuming from queue %q: %w", backend.ErrUnavailable, l.queue, reason))
 }

@@ -38,8 +38,9 @@ const (
 
 // declaration is a thing that is there, or about to be.
 type declaration struct {
-	done chan struct{} // closed when err is set
-	err  error
+	declare func(*connection) error
+	done    chan struct{} // closed when err is set
+	err     error
 }
 
 // ensure declares queue unless that was done on the present connection. Its dead
@@ -118,36 +119,39 @@ func (d *declaration) isDone() bool {
 // once has declare called unless it has been, on the present connection, for
 // this name. Others who want the same wait for it.
 func (t *topology) once(ctx context.Context, name string, declare func(*connection) error) error {
-	for tries := 1; ; tries++ {
-		conn, err := t.backend.consuming.get(ctx)
-		if err != nil {
-			return err
-		}
+	return t.backend.onConnection(ctx, func(conn *connection) error {
 		d := t.begin(conn, name, declare)
-		if !d.isDone() { // most often it is
-			select {
-			case <-d.done:
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-t.backend.life.Done():
-				return backend.ErrClosed
-			}
-		}
-		// RabbitMQ is known to end a connection that meets a queue which another
-		// is just making.
-		if d.err == nil || !conn.IsClosed() || tries == maxTries {
+		if d.isDone() { // most often it is
 			return d.err
 		}
 		select {
-		case <-conn.lost:
+		case <-d.done:
+			return d.err
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-t.backend.life.Done():
+			return backend.ErrClosed
+		}
+	})
+}
+
+// onConnection calls f with the connection that consumes, and again with the next
+// one when that is lost by it. RabbitMQ is known to end a connection that meets a
+// queue which another is just making.
+func (b *Backend) onConnection(ctx context.Context, f func(*connection) error) error {
+	for tries := 1; ; tries++ {
+		conn, err := b.consuming.get(ctx)
+		if err != nil {
+			return err
+		}
+		if err = f(conn); err == nil || !conn.IsClosed() || tries == maxTries || ctx.Err() != nil {
+			return err
 		}
 	}
 }
 
-// maxTries is on how many connections a thing is declared that are all lost.
-const maxTries = 3
+// maxTries is on how many connections a thing is tried that are all lost by it.
+const maxTries = 5
 
 // begin returns the declaration of a name, and begins it if that is still to be
 // done.
@@ -155,11 +159,13 @@ func (t *topology) begin(conn *connection, name string, declare func(*connection
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conn != conn {
+		before := t.declared
 		t.conn, t.declared = conn, make(map[string]*declaration)
+		go t.renew(conn, before)
 	}
 	d := t.declared[name]
 	if d == nil {
-		d = &declaration{done: make(chan struct{})}
+		d = &declaration{declare: declare, done: make(chan struct{})}
 		t.declared[name] = d
 		go func() {
 			d.err = declare(conn)
@@ -172,6 +178,16 @@ func (t *topology) begin(conn *connection, name string, declare func(*connection
 		}()
 	}
 	return d
+}
+
+// renew declares on a new connection what was declared on the one before, so that
+// nobody has to wait for it who needs it next.
+func (t *topology) renew(conn *connection, before map[string]*declaration) {
+	for name, d := range before {
+		if d.isDone() && d.err == nil && !conn.IsClosed() {
+			<-t.begin(conn, name, d.declare).done
+		}
+	}
 }
 
 // onChannel calls declare on a channel of its own, and sees to it that the

@@ -41,12 +41,17 @@ func (s *turns) wait(ctx context.Context, queue string) (over func(), err error)
 	}
 }
 
-// viewing is a look at the messages of a queue. RabbitMQ shows them by handing
-// them out; what is not taken goes back to its place when the look ends.
+// viewing is a look at all messages of a queue. RabbitMQ shows them by handing
+// them out; what is not taken goes back when the look ends. A quorum queue puts
+// what comes back behind what came back before: a look at some of them would
+// change their order.
 type viewing struct {
+	conn       *connection
+	queue      string
 	ch         *amqp.Channel
 	deliveries <-chan amqp.Delivery
-	ready      int // messages to be shown
+	ready      int    // messages when it began
+	unlock     func() // lets others look
 
 	message amqp.Delivery // the latest
 	key     string        // of that
@@ -56,22 +61,18 @@ type viewing struct {
 	err     error
 }
 
-// everything is the limit of a look at all messages.
-const everything = math.MaxInt
-
 // silence is how long RabbitMQ may send nothing of what it has counted. Somebody
 // may purge the queue.
 const silence = 2 * time.Second
 
-// take removes the latest message from the queue.
-func (v *viewing) take() error { return v.takeAlso(&v.message) }
-
-// takeAlso removes one that was shown before.
-func (v *viewing) takeAlso(d *amqp.Delivery) error {
+// take removes a message that was shown from the queue.
+func (v *viewing) take(d *amqp.Delivery) error {
 	if err := v.ch.Ack(d.DeliveryTag, false); err != nil {
 		return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 	}
-	v.taken++
+	if v.taken++; v.taken%maxAcks == 0 {
+		time.Sleep(hearing / 4)
+	}
 	return nil
 }
 
@@ -96,18 +97,18 @@ func (v *viewing) next() bool {
 	}
 }
 
-// viewDead has look see the dead of a queue, up to limit. It waits until nobody
-// else looks at them, in any process.
-func (b *Backend) viewDead(ctx context.Context, queue string, limit int, look func(*viewing) error) error {
+// viewDead has look see the dead of a queue. It waits until nobody else looks at
+// them, in any process.
+func (b *Backend) viewDead(ctx context.Context, queue string, look func(*viewing) error) error {
 	if err := checkQueue(queue); err != nil {
 		return err
 	}
-	return b.view(ctx, deadQueue(queue), limit, look)
+	return b.view(ctx, deadQueue(queue), look)
 }
 
 // view does so for any queue. A queue that does not exist shows nothing. When ctx
 // ends before the look, that goes on by itself.
-func (b *Backend) view(ctx context.Context, queue string, limit int, look func(*viewing) error) error {
+func (b *Backend) view(ctx context.Context, queue string, look func(*viewing) error) error {
 	if err := b.usable(ctx); err != nil {
 		return err
 	}
@@ -115,59 +116,87 @@ func (b *Backend) view(ctx context.Context, queue string, limit int, look func(*
 	if err != nil {
 		return err
 	}
-	_, err = await(ctx, b, func() (struct{}, error) {
+	_, err = await(ctx, b, func() (none struct{}, err error) {
 		defer over()
-		conn, err := b.consuming.get(ctx)
-		if err != nil {
-			return struct{}{}, err
+		var v *viewing
+		if err = b.onConnection(ctx, func(conn *connection) (err error) {
+			v, err = b.openView(ctx, conn, queue)
+			return err
+		}); err != nil || v == nil {
+			return none, err
 		}
-		unlock, err := b.lock(ctx, conn, queue)
-		if err != nil {
-			return struct{}{}, err
+		defer v.unlock()
+		err = look(v)
+		for v.next() { // the others too, for the sake of their order
 		}
-		defer unlock()
-		return struct{}{}, viewOn(conn, queue, limit, look)
+		return none, errors.Join(err, v.close())
 	})
 	return err
 }
 
-func viewOn(conn *connection, queue string, limit int, look func(*viewing) error) error {
-	ready, err := readyIn(conn, queue)
-	if err != nil || ready <= 0 || limit == 0 {
-		return err
-	}
-	ch, err := conn.Channel()
+// openView begins to look at a queue. It returns nil when there is nothing.
+func (b *Backend) openView(ctx context.Context, conn *connection, queue string) (*viewing, error) {
+	unlock, err := b.lock(ctx, conn, queue)
 	if err != nil {
-		return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+		return nil, err
 	}
-	v := &viewing{ch: ch, ready: min(ready, limit), same: make(map[string]int)}
-	credit := v.ready
-	if credit > math.MaxUint16 {
-		credit = 0 // without limit
+	v := &viewing{conn: conn, queue: queue, unlock: unlock, same: make(map[string]int)}
+	if err = v.open(); err != nil || v.ready <= 0 {
+		unlock()
+		return nil, err
 	}
-	if err = ch.Qos(credit, 0, false); err == nil {
-		v.deliveries, err = ch.Consume(queue, "", false, false, false, false, nil)
-	}
-	if err != nil {
-		ch.Close()
-		return fmt.Errorf("%w: looking into queue %q: %w", backend.ErrUnavailable, queue, err)
-	}
-	err = look(v)
-	ch.Close() // waits until the acks have come
-	return errors.Join(err, awaitReturn(conn, queue, ready-v.taken))
+	return v, nil
 }
 
-// awaitReturn waits until a queue has its messages back, so that the next one who
-// looks sees all of them.
-func awaitReturn(conn *connection, queue string, messages int) error {
-	for range 200 {
-		ready, err := readyIn(conn, queue)
-		if err != nil || ready >= messages || ready < 0 {
-			return err
+func (v *viewing) open() (err error) {
+	if v.ready, err = readyIn(v.conn, v.queue); err != nil || v.ready <= 0 {
+		return err
+	}
+	if v.ch, err = v.conn.Channel(); err == nil {
+		credit := v.ready
+		if credit > math.MaxUint16 {
+			credit = 0 // without limit
 		}
-		time.Sleep(5 * time.Millisecond)
+		err = v.ch.Qos(credit, 0, false)
+	}
+	if err == nil {
+		v.deliveries, err = v.ch.Consume(v.queue, "", false, false, false, false, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: looking into queue %q: %w", backend.ErrUnavailable, v.queue, err)
 	}
 	return nil
+}
+
+// close gives back what was not taken. A channel that is closed gives it back in
+// order.
+func (v *viewing) close() error {
+	if v.taken > 0 {
+		time.Sleep(hearing)
+	}
+	v.ch.Close()
+	return awaitReturn(v.conn, v.queue, v.ready-v.taken)
+}
+
+// RabbitMQ deals with so many acks at a time, and forgets the others when their
+// channel is closed before it has; hearing is how long it is given for them. Under
+// load that may not be enough: see takeDead.
+const (
+	maxAcks = 30
+	hearing = 20 * time.Millisecond
+)
+
+// awaitReturn waits until a queue has its messages back, so that the next one who
+// looks sees all of them. Somebody else may take some of them away.
+func awaitReturn(conn *connection, queue string, messages int) error {
+	until := time.Now().Add(silence)
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		ready, err := readyIn(conn, queue)
+		if err != nil || ready >= messages || ready < 0 || time.Now().After(until) {
+			return err
+		}
+		time.Sleep(pause)
+	}
 }
 
 // lock waits until no other process looks at a queue: whoever does has a queue
