@@ -30,6 +30,8 @@ type line struct {
 	restAt  time.Time     // when that ends
 	resting bool          // the consumers are to be ended
 	look    time.Time     // when to look again whether the queue is empty
+	most    int           // the largest demand since the channel was opened
+	starved time.Time     // since when credit is missing; zero if it is not
 	tending chan struct{} // closed when the goroutine ends; nil if there is none
 	work    chan struct{} // of capacity 1: there may be something to do
 
@@ -41,6 +43,9 @@ const (
 	// for it, before it is given back for others to take. A worker that has room
 	// asks within microseconds.
 	restAfter = 50 * time.Millisecond
+
+	// starvation is how long a line waits for credit to come back.
+	starvation = 5 * time.Millisecond
 
 	// endAfter is how long a consumer waits with nothing to give to anybody.
 	endAfter = time.Second
@@ -91,6 +96,7 @@ func (l *line) put(loans []*loan) {
 func (l *line) enlist(w *waiter, curious bool) {
 	l.waiting = append(l.waiting, w)
 	l.demand += w.demand
+	l.most = max(l.most, l.demand)
 	if curious {
 		l.curious++
 		w.curious = l
@@ -139,7 +145,26 @@ func (l *line) room() int {
 
 // needsCredit reports whether the broker would send less than half of what is
 // asked for. The caller holds consumer.mu.
-func (l *line) needsCredit() bool { return 2*(l.room()+len(l.free)) < l.demand }
+func (l *line) needsCredit() bool {
+	if l.demand == 0 || l.channel == nil {
+		return false
+	}
+	return 2*(l.room()+len(l.free)+int(l.channel.unsent.Load())) < l.demand
+}
+
+// canWait reports whether credit that is missing is likely to come back soon,
+// without more of it: all that was ever asked for at a time was granted. A worker
+// has room for the next jobs a little before it tells of the last ones. The caller
+// holds consumer.mu.
+func (l *line) canWait() bool {
+	if int(l.channel.credit.Load()) < l.most {
+		return false
+	}
+	if l.starved.IsZero() {
+		l.starved = time.Now()
+	}
+	return time.Since(l.starved) < starvation
+}
 
 // hoards reports whether the line keeps messages from others that nobody has
 // asked for, or is about to, or has a channel for nothing; and since when. The

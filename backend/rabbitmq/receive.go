@@ -36,6 +36,7 @@ func (l *line) receive(ch *channel, from *subscription, deliveries <-chan amqp.D
 	defer c.mu.Unlock()
 	from.ended = true
 	ch.room -= from.room
+	ch.credit.Add(-int64(from.credit))
 	delete(ch.subscriptions, from)
 	if ch.room <= 0 && l.channel == ch {
 		l.empty = false

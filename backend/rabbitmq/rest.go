@@ -28,7 +28,10 @@ func (l *line) goToRest(ch *channel) {
 	if !hoards {
 		return
 	}
-	if !l.isStill(ch) || !l.cancel(ch) {
+	ch.hold()
+	still := l.isStill(ch) && l.cancel(ch)
+	ch.flush()
+	if !still {
 		c.mu.Lock()
 		l.mayRest()
 		c.mu.Unlock()
@@ -67,12 +70,15 @@ func (l *line) retire(ch *channel) {
 		}
 		c.backend.pause(c.backend.life, passage)
 	}
+	ch.hold()
 	l.cancel(ch)
+	ch.flush()
 	c.mu.Lock()
 	unclaimed := l.free
 	l.free, l.channel = nil, nil
 	c.mu.Unlock()
 	if !ch.lost.Load() {
 		c.backend.giveBack(ch, unclaimed)
+		ch.flush()
 	}
 }

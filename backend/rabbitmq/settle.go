@@ -120,26 +120,12 @@ func ackEach(claims []claim) {
 		for i := range loans {
 			loans[i] = claims[i].loan
 		}
-		err := ch.settle(loans)
+		err := ch.ack(loans)
 		for i := range loans {
 			claims[i].err = err
 		}
 		claims = claims[same:]
 	}
-}
-
-// settle acks loans of the channel, and makes room for the next ones.
-func (c *channel) settle(loans []*loan) error {
-	err := c.ack(loans)
-	l := c.line
-	l.consumer.mu.Lock()
-	defer l.consumer.mu.Unlock()
-	c.makeRoom(loans)
-	l.settled = time.Now()
-	if l.channel == c {
-		l.mayRest()
-	}
-	return err
 }
 
 // giveBack stores messages again that were fetched and are on loan to nobody.
@@ -191,7 +177,7 @@ func (b *Backend) putBack(ch *channel, loans []*loan) (left []*loan) {
 		}
 	}
 	if len(stored) > 0 {
-		ch.settle(stored)
+		ch.ack(stored)
 	}
 	return left
 }

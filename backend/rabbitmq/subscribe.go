@@ -19,9 +19,11 @@ func (l *line) grow(ch *channel) bool {
 	}
 	credit := min(max(l.demand-max(l.room(), 0)-len(l.free), 1), math.MaxUint16)
 	ch.tags++
-	one := &subscription{tag: strconv.Itoa(ch.tags), room: credit}
+	one := &subscription{tag: strconv.Itoa(ch.tags), credit: credit, room: credit}
 	ch.subscriptions[one] = true
 	ch.room += credit
+	ch.credit.Add(int64(credit))
+	l.starved = time.Time{}
 	ch.receiving.Add(1)
 	c.mu.Unlock()
 	err := ch.Qos(credit, 0, false)

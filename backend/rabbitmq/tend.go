@@ -46,7 +46,9 @@ func (l *line) next() func() {
 		return func() { l.goToRest(ch) }
 	case l.curious > 0 && !l.empty && len(l.free) == 0 && !time.Now().Before(l.look):
 		return func() { l.probe(ch) }
-	case l.needsCredit():
+	case !l.needsCredit():
+		l.starved = time.Time{}
+	case !l.canWait():
 		return func() { l.grow(ch) }
 	}
 	return l.pause
@@ -57,8 +59,11 @@ func (l *line) pause() {
 	c := l.consumer
 	c.mu.Lock()
 	var look <-chan time.Time
-	if l.curious > 0 && !l.empty {
-		timer := time.NewTimer(time.Until(l.look))
+	if at := l.starved.Add(starvation); !l.starved.IsZero() || l.curious > 0 && !l.empty {
+		if l.starved.IsZero() || l.curious > 0 && !l.empty && l.look.Before(at) {
+			at = l.look
+		}
+		timer := time.NewTimer(time.Until(at))
 		defer timer.Stop()
 		look = timer.C
 	}
@@ -90,6 +95,7 @@ func (l *line) connect() {
 		return
 	}
 	l.channel, l.empty, l.resting, l.look, l.asked = ch, false, false, time.Time{}, time.Now()
+	l.most, l.starved = l.demand, time.Time{}
 	l.mayRest()
 }
 
