@@ -8,7 +8,7 @@ FUZZTIME    ?= 30m
 BENCHCOUNT  ?= 6
 ROUNDS      ?= 5
 
-.PHONY: all test lint bench bench-redis bench-beanstalkd fuzz seeds help
+.PHONY: all test lint bench bench-redis bench-beanstalkd bench-rabbitmq fuzz seeds help
 
 all: lint test
 
@@ -30,6 +30,10 @@ bench-redis: ## the Redis driver beside its peers on a real server, ROUNDS times
 bench-beanstalkd: ## the same of the beanstalkd driver
 	@integration/setup
 	cd integration && GOFER_REQUIRE_BROKERS=1 go test -run='^$$' -bench=. -benchtime=$(ROUNDS)x -timeout=0 ./bench/beanstalkd
+
+bench-rabbitmq: ## the same of the RabbitMQ driver
+	@integration/setup
+	cd integration && GOFER_REQUIRE_BROKERS=1 go test -run='^$$' -bench=. -benchtime=$(ROUNDS)x -timeout=0 ./bench/rabbitmq
 
 fuzz: ## every fuzz target for FUZZTIME (30m)
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \

@@ -53,7 +53,7 @@ const (
 
 	// maxWaiting is how many acks wait at most; fewer if the broker sends no more
 	// than a few messages until it hears of them.
-	maxWaiting = 32
+	maxWaiting = 64
 )
 
 // subscription is one of the consumers of a channel. Its fields are guarded by
@@ -151,7 +151,7 @@ func (c *channel) ack(loans []*loan) error {
 	}
 	c.acks = append(c.acks, loans...)
 	c.unsent.Add(int64(len(loans)))
-	wait := min(int(c.credit.Load())/4, maxWaiting)
+	wait := min(int(c.credit.Load())/2, maxWaiting)
 	if c.timer == nil {
 		c.timer = time.AfterFunc(ackAfter, c.fire)
 	}

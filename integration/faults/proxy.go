@@ -17,6 +17,7 @@ type Proxy struct {
 
 	mu      sync.Mutex // guards all below
 	pairs   map[*pair]bool
+	dials   int           // connections that were made to it
 	severed bool          // there is no way to the server any more
 	gate    chan struct{} // nothing passes until it is closed
 	cut     int           // connections that CutAfter has broken
@@ -80,12 +81,30 @@ func (p *Proxy) URL() string {
 // Addr is the host and port in that.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
+// Dials returns how many connections were made to the proxy, those included that
+// it could not carry on because the server was down.
+func (p *Proxy) Dials() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dials
+}
+
+// Connections returns how many connections it carries.
+func (p *Proxy) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.pairs)
+}
+
 func (p *Proxy) accept() {
 	for {
 		driver, err := p.listener.Accept()
 		if err != nil {
 			return
 		}
+		p.mu.Lock()
+		p.dials++
+		p.mu.Unlock()
 		server, err := net.Dial("tcp", p.server.Host)
 		if err != nil {
 			driver.Close()

@@ -117,6 +117,29 @@ func TestAProxyCarriesWhatIsSaid(t *testing.T) {
 	expectRead(t, read, "a")
 }
 
+func TestAProxyCountsConnections(t *testing.T) {
+	server, _ := echo(t)
+	network := faults.NewProxy(t, server)
+	for range 2 {
+		c := dial(t, network)
+		c.say("a")
+		c.expect("OK a")
+	}
+	if dials, carried := network.Dials(), network.Connections(); dials != 2 || carried != 2 {
+		t.Errorf("%d connections were made and %d are carried, want 2 of each", dials, carried)
+	}
+	network.CutAll()
+	faults.Eventually(t, faults.Patience, func() error {
+		if n := network.Connections(); n != 0 {
+			return fmt.Errorf("%d connections are carried that were cut", n)
+		}
+		return nil
+	})
+	if dials := network.Dials(); dials != 2 {
+		t.Errorf("%d connections were made, want 2", dials)
+	}
+}
+
 func TestHarmIsDoneToTheRequestWithTheMark(t *testing.T) {
 	for _, c := range []struct {
 		name string
