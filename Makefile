@@ -12,9 +12,13 @@ ROUNDS      ?= 5
 
 all: lint test
 
+# What is tested on real brokers looks at the time: one package after the other, or
+# the servers of one starve those of another.
 test: ## all tests of all modules, with the race detector, on real brokers
 	@integration/setup
-	@set -e; export GOFER_REQUIRE_BROKERS=1; for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -race -shuffle=on ./...); done
+	@set -e; export GOFER_REQUIRE_BROKERS=1; for m in $(MODULES); do echo "== $$m"; \
+		one=; if [ $$m = integration ]; then one=-p=1; fi; \
+		(cd $$m && go test -race -shuffle=on $$one ./...); done
 
 lint: ## gofmt, vet and staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; }
