@@ -11,13 +11,15 @@ import (
 	"github.com/goferhq/queue/backend/backendtest"
 )
 
-// The suite looks at the time, and a server makes hundreds of queues meanwhile: one
-// after the other, and the other tests of this package wait.
+// The suite looks at the time, and a server makes hundreds of queues meanwhile: the
+// other tests of this package wait.
 func TestConformance(t *testing.T) {
 	t.Run("quorum", func(t *testing.T) {
+		t.Parallel()
 		backendtest.Run(t, harness(t, server(t).URL(), asOurs(), backendtest.Priorities))
 	})
 	t.Run("classic", func(t *testing.T) {
+		t.Parallel()
 		address := with(server(t).URL(), "type", "classic", "max-priority", "10")
 		backendtest.Run(t, harness(t, address, classic(10)))
 	})

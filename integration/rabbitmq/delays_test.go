@@ -39,7 +39,7 @@ type waiting struct {
 func TestDelayedJobsComeOnceAndNeitherEarlyNorLate(t *testing.T) {
 	const (
 		random  = 10_000
-		longest = 10 * time.Second
+		longest = 6 * time.Second
 		seconds = 10 // jobs of one second
 	)
 	var delays []time.Duration
