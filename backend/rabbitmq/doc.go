@@ -77,8 +77,8 @@
 //     take the old one away then. A crash in between leaves both. What is released
 //     stands at the end of the line: RabbitMQ's own requeueing would count as an
 //     attempt.
-//   - An ack has no answer. When its connection is lost on the way the job runs
-//     again.
+//   - An ack waits for others for a millisecond or two, and has no answer. When its
+//     connection is lost on the way the job runs again.
 //   - Push waits for the confirm of each message. When that is lost with the
 //     connection, whether the job is stored is not known, and the error says so.
 //   - While RabbitMQ is short of memory or of disk it takes no messages: Push waits
